@@ -32,6 +32,7 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": "WhatsApp flows", "python-modules": ["airflow_whatsapp_flows.hooks.action"]},
         ],
         "connection-types": [_action_connection()],
+        "extra-links": ["airflow_whatsapp_flows.operators.links.RecordLink"],
         "db-managers": ["airflow_whatsapp_flows.hooks.ledger_manager.LedgerDBManager"],
         "config": {"whatsapp_flows": _config()},
     }

@@ -18,6 +18,7 @@ from airflow_whatsapp_flows.operators.failures import task_errors
 from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT
 from airflow_whatsapp_flows.operators.flow_step import FlowStep
 from airflow_whatsapp_flows.operators.large_replies import cut_for_xcom
+from airflow_whatsapp_flows.operators.links import find_record_link
 from airflow_whatsapp_flows.operators.rewalk import Rewalk
 from airflow_whatsapp_flows.operators.send import TaskSender
 from airflow_whatsapp_flows.operators.wait import pause_until, utc_now
@@ -39,6 +40,7 @@ def run_flow_action(task: FlowActionOperator, context: Context) -> dict[str, Val
         walked = Rewalk(task.step, context, request_sender.settings)
         walked.perform_own(TaskSender(task, context, request_sender, walked.recipient).do)
     walked.note_end(task.log)
+    task.record_link = find_record_link(task.step.flow, walked.own_visits)
     for visit in walked.own_visits:
         if visit.result is not None:
             walked.note_leaving(utc_now())

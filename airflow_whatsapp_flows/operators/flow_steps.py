@@ -16,6 +16,7 @@ from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
 from airflow_whatsapp_flows.operators.flow_step import FlowStep
+from airflow_whatsapp_flows.operators.links import links_of
 from airflow_whatsapp_flows.operators.step_display import step_for_display
 from airflow_whatsapp_flows.operators.task_docs import lazy_doc, step_doc
 
@@ -28,6 +29,8 @@ class FlowActionOperator(WhatsAppActionOperator):
     """
 
     step: FlowStep
+    record_link: str | None = None
+    """Where people find what it created, once it has."""
     doc_md = lazy_doc(lambda task: step_doc(task.step))
 
     @classmethod
@@ -62,6 +65,8 @@ class FlowActionOperator(WhatsAppActionOperator):
             **kwargs,
         )
         task.step = step
+        if action.record_url is not None:
+            task.operator_extra_links = links_of(step)
         return task
 
     def execute(self, context: Context) -> dict[str, Value]:

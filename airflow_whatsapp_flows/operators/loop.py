@@ -10,6 +10,7 @@ from airflow.sdk import BaseBranchOperator, Context
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.operators.flow_step import FlowStep
+from airflow_whatsapp_flows.operators.links import links_of
 from airflow_whatsapp_flows.operators.retry import retry_arguments
 from airflow_whatsapp_flows.operators.task_docs import lazy_doc, step_doc
 
@@ -31,6 +32,8 @@ class FlowLoopOperator(BaseBranchOperator):
     """
 
     step: FlowStep
+    record_link: str | None = None
+    """Where people find what its last success created."""
     doc_md = lazy_doc(lambda task: step_doc(task.step))
     ui_color = "#cfe8ff"
     ui_fgcolor = "#000000"
@@ -51,6 +54,7 @@ class FlowLoopOperator(BaseBranchOperator):
         """
         task = cls(**_add_retry_arguments(step, kwargs))
         task.step = step
+        task.operator_extra_links = links_of(step)
         return task
 
     def action_hook(self, conn_id: str) -> WhatsAppActionHook:

@@ -17,6 +17,7 @@ from airflow_whatsapp_flows.operators.action_output import result_line
 from airflow_whatsapp_flows.operators.failures import task_errors
 from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT_SUFFIX
 from airflow_whatsapp_flows.operators.flow_step_run import not_on_the_way, note_doubt
+from airflow_whatsapp_flows.operators.links import find_record_link
 from airflow_whatsapp_flows.operators.loop import actions_of
 from airflow_whatsapp_flows.operators.loop_value import exit_of_loop, loop_value
 from airflow_whatsapp_flows.operators.retry import ActionRetryError
@@ -55,6 +56,7 @@ def run_loop(task: FlowLoopOperator, context: Context, *, rested: bool) -> dict[
         if walked.next_step is not None:
             going.wait()
         value = _value(task, walked, request_sender)
+        task.record_link = find_record_link(task.step.flow, walked.own_visits)
     rules = {action.name: action.retry for action in actions_of(task.step)}
     for visit in walked.own_visits:
         if visit.result is not None and visit.result.outcome is Outcome.ERROR:

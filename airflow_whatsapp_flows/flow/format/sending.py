@@ -75,5 +75,12 @@ class ActionFormat(StepBase, frozen=True, kw_only=True, tag="action"):
     success_when: Annotated[
         Annotated[str, Meta(max_length=2000)] | None, Meta(description="an expression over the result")
     ] = None
+    record_url: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=2000)] | None,
+        Meta(
+            description="a link for people to what the action created: a template over the result, with a literal "
+            "http(s) origin, or one placeholder whose value is the URL"
+        ),
+    ] = None
     on_success: Annotated[Target, Meta(description="the next step after a success; null ends the walk")] = None
     on_error: Annotated[Target, Meta(description="the next step after an error; absent or null: the walk fails")] = None

@@ -15,6 +15,7 @@ from airflow_whatsapp_flows.flow.delivery.rule import RetryRule, default_deliver
 from airflow_whatsapp_flows.flow.format.sending import ActionFormat
 from airflow_whatsapp_flows.flow.loading.builder import StepBuilder
 from airflow_whatsapp_flows.flow.model.action import Action
+from airflow_whatsapp_flows.flow.reply.record_url import parse_record_url
 from airflow_whatsapp_flows.flow.request.headers import parse_headers
 from airflow_whatsapp_flows.flow.request.plan import RequestText, parse_request
 from airflow_whatsapp_flows.flow.template.cage import Expression
@@ -55,6 +56,12 @@ def build_action(builder: StepBuilder, step: ActionFormat) -> Action | None:
     success_when = builder.over_result(step.success_when, "success_when")
     if success_when is not None:
         builder.check(lambda: _check_success_when(success_when), "success_when")
+    record_url = None
+    if step.record_url is not None:
+        try:
+            record_url = parse_record_url(step.record_url)
+        except TemplateFault as fault:
+            builder.add(fault, "record_url")
     retry = _retry(builder, step)
     if plan is None:
         return None
@@ -65,6 +72,7 @@ def build_action(builder: StepBuilder, step: ActionFormat) -> Action | None:
         timeout=step.timeout,
         idempotency_header=step.idempotency_header,
         success_when=success_when,
+        record_url=record_url,
         on_success=step.on_success,
         on_error=step.on_error,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from airflow_whatsapp_flows.flow.delivery.rule import RetryRule
 from airflow_whatsapp_flows.flow.model.step import Exit, StepBase, Text
+from airflow_whatsapp_flows.flow.reply.record_url import RecordUrl
 from airflow_whatsapp_flows.flow.request.plan import RequestPlan
 from airflow_whatsapp_flows.flow.template.cage import Expression
 
@@ -20,6 +21,7 @@ class Action(StepBase):
         timeout: seconds for the entire exchange.
         idempotency_header: name of the header that carries the key under ``keyed``.
         success_when: must be true for a 2xx reply to be a success.
+        record_url: a link for people to what it created.
         has_error_exit: whether ``on_error`` was given; without it an error fails the walk.
     """
 
@@ -28,6 +30,7 @@ class Action(StepBase):
     timeout: float = 30.0
     idempotency_header: str = "Idempotency-Key"
     success_when: Expression | None = None
+    record_url: RecordUrl | None = None
     on_success: str | None = None
     on_error: str | None = None
 
@@ -44,5 +47,5 @@ class Action(StepBase):
 
     @property
     def templates(self) -> tuple[Text, ...]:
-        """Its texts; ``success_when`` reads only the result."""
+        """Its texts; ``success_when`` and ``record_url`` read only the result."""
         return self.plan.templates

@@ -94,11 +94,13 @@ class CagedLanguage:
         steps: names of the flow's steps; ``None`` without a flow (then names need quotes).
         missing: what a reference without a value becomes.
         syntax: whether ``%contact.first_name%`` is also a placeholder.
+        names: that placeholders may use; other than the scopes, they are plain expressions.
     """
 
     steps: Collection[str] | None = None
     missing: MissingPolicy = "error"
     syntax: Syntax = "hilos"
+    names: Collection[str] = SCOPES
 
     def parse(self, text: str) -> CagedTemplate | str:
         """Parse one text.
@@ -173,6 +175,8 @@ class CagedLanguage:
         expression = placeholder.expression
         if not expression:
             raise TemplateFault("'{{ }}' is empty; write a variable such as {{ contact.phone }}")
+        if self.names is not SCOPES:
+            return Expression(expression, self.names, self.missing), ()
         reference = parse_bare_reference(expression, self.steps)
         if reference is not None:
             return _Lookup(reference, self.missing), (reference,)

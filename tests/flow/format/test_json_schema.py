@@ -93,7 +93,7 @@ EVERYTHING: dict[str, Any] = {
             "body": {"a": 1}, "timeout": 5, "delivery": "keyed", "idempotency_header": "K", "key_lifetime": 60.5,
             "retry": {"attempts": 2, "wait": 1, "max_wait": 2.5, "backoff": 2, "statuses": [500],
                       "slow_down_when": "status_code == 400"},
-            "success_when": "response.ok", "on_success": "Wait", "on_error": None,
+            "success_when": "response.ok", "record_url": "{{ response.url }}", "on_success": "Wait", "on_error": None,
         },
         {
             "name": "Wait", "type": "delay", "amount": 5, "unit": "SECOND", "when_replayed": "skip", "next": "Change",

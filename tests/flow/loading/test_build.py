@@ -35,6 +35,7 @@ BAD = "{{ conn.crm }}"
             id="slow_down_when, no expression",
         ),
         pytest.param(action(idempotency_header="Host"), "idempotency_header", id="idempotency_header"),
+        pytest.param(action(record_url="javascript:alert(1)"), "record_url", id="record_url"),
     ],
 )
 def test_a_bad_template_is_a_fault_at_its_location(step: dict[str, Any], place: str) -> None:
