@@ -1,4 +1,4 @@
-"""The progress of a running replay: in the task's log, and in Airflow's task state store."""
+"""The progress of a running replay: in the task's log, in Airflow's task state store, and as metrics."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from airflow.sdk import Context
 
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.operators.metrics import Metrics
 from airflow_whatsapp_flows.replay.engine import Engine
 
 PROGRESS = "progress"
@@ -26,12 +27,14 @@ class ProgressReport:
         log: of the task.
         context: Airflow's, of the running task.
         total: number of contacts that are pending at the start.
+        metrics: of the task; ``None`` if Airflow sends them nowhere.
     """
 
-    def __init__(self, log: Any, context: Context, total: int) -> None:
+    def __init__(self, log: Any, context: Context, total: int, metrics: Metrics | None = None) -> None:
         self._log = log
         self._store: Any = context.get("task_state_store")  # none on Airflow 3.2
         self._total = total
+        self._metrics = metrics
         self._begun = time.monotonic()
 
     async def run(self, engine: Engine) -> None:
@@ -40,6 +43,17 @@ class ProgressReport:
             await asyncio.to_thread(self.save, dict(engine.progress.ended))
             await asyncio.sleep(REPORT_SECONDS)
             self._write_line(engine.progress.ended)
+            self.send_metrics(engine.progress.ended)
+
+    def send_metrics(self, ended: Mapping[ContactState, int]) -> None:
+        """Send the metrics of what happened since the last time.
+
+        Args:
+            ended: number of contacts by final state.
+        """
+        if self._metrics is not None:
+            self._metrics.note_contacts(ended)
+            self._metrics.send()
 
     def save(self, ended: Mapping[ContactState, int]) -> None:
         """Save the progress where Airflow's pages show it while the task runs.

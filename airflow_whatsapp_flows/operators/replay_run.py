@@ -23,6 +23,7 @@ from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.retry import walk_failed_again
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.failures import TaskFailureError, TaskRetryError, task_errors
+from airflow_whatsapp_flows.operators.metrics import Metrics
 from airflow_whatsapp_flows.operators.replay_progress import ProgressReport
 from airflow_whatsapp_flows.operators.replay_setup import ReplaySetup, default_replay_id, flow_of, request_sender_of
 from airflow_whatsapp_flows.operators.replay_status import (
@@ -103,10 +104,13 @@ def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str,
         task.log.info("replay %s in the ledger %s", replay.id, ledger.display_url)
         settings = replace(ReplaySetup(task.current_options(), flow).run_settings(), chunks=task.chunks)
         pending = tally(ledger, replay.no, task.chunks).states[ContactState.PENDING]
-        report = ProgressReport(task.log, context, pending)
+        metrics = Metrics.of(context, flow.id)
+        settings = replace(settings, on_attempt=metrics.note_attempt if metrics else None)
+        report = ProgressReport(task.log, context, pending, metrics)
         run = partial(run_replay, ledger, replay, flow, request_sender, settings)
         progress = asyncio.run(_run(task, report, run))
         report.save(progress.ended)
+        report.send_metrics(progress.ended)
         counted = tally(ledger, replay.no, task.chunks)
         # Of chunks, which are mapped, the report tells the errors of all.
         errors = error_groups(ledger, replay, SHOWN_ERRORS) if task.chunks is None else []

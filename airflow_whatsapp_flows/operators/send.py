@@ -47,6 +47,7 @@ from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent
 from airflow_whatsapp_flows.ledger.task_store import Transaction
 from airflow_whatsapp_flows.operators.author_text import plain_data
+from airflow_whatsapp_flows.operators.metrics import Metrics
 from airflow_whatsapp_flows.operators.retry import ActionRetryError
 from airflow_whatsapp_flows.operators.run_content import check_newest
 from airflow_whatsapp_flows.operators.task_record import Recipient, TaskTry
@@ -100,6 +101,7 @@ class TaskSender:
         self._try = TaskTry.of(context, task)
         self._leaves_tries = waits_itself or not self._try.is_last
         self._ledger = task_ledger(request_sender.settings)
+        self._metrics = Metrics.of(context, recipient.subject.flow_id)
 
     def do(self, effect: Effect) -> EffectResult:
         """Fetch a file, or send a request unless the ledger's record forbids it.
@@ -226,6 +228,9 @@ class TaskSender:
         except LedgerError as error:
             # The reply is here, and is worth more than the note of it; without the note nothing is sent again.
             self._task.log.error("the outcome of the request could not be recorded: %s", error)
+        if self._metrics is not None:
+            self._metrics.note_attempt(note.attempt)
+            self._metrics.send()
 
     def _prepare(self, effect: SendAction) -> PreparedRequest:
         request, connection = effect.request, None

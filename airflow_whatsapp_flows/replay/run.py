@@ -74,6 +74,7 @@ async def run_replay(
         limits = HostLimits(slots, settings.rates, settings.concurrency, needs_credentials=needs_credentials)
         await stack.enter_async_context(limits)
         sender = ContactSender(request_sender, routes, limits, journal, flow.replies_read, steps=steps)
+        sender.on_attempt = settings.on_attempt
         if needs_credentials:
             accepted = await asyncio.to_thread(find_accepted_steps, ledger, replay.no)
             sender.refusals = Refusals(shows_reply=not flow.sensitive, accepted=accepted)

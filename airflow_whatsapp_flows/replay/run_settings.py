@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_whatsapp_flows.flow.delivery.decision import Attempt
 from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
@@ -33,6 +34,7 @@ class RunSettings:
             supervisors allow.
         reconnect_timeout: seconds to wait for an unreachable ledger server; ``None`` for the setting
             ``ledger_reconnect_timeout``.
+        on_attempt: called with every request whose outcome is known.
     """
 
     concurrency: int = 64
@@ -45,6 +47,7 @@ class RunSettings:
     chunks: Sequence[int] | None = None
     grace: float = 7.0
     reconnect_timeout: float | None = None
+    on_attempt: Callable[[Attempt], None] | None = None
 
 
 def resolve_run_settings(flow: Flow, *given: GivenOptions, grace: float = 7.0) -> RunSettings:

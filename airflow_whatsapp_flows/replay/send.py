@@ -64,6 +64,7 @@ class ContactSender:
         give_up: called with the reason why the batch must stop.
         steps: identities of the flow's steps.
         shortage: waits while no file descriptor is free.
+        on_attempt: called with every request whose outcome is known.
     """
 
     request_sender: RequestSender
@@ -77,6 +78,7 @@ class ContactSender:
     refusals: Refusals | None = None
     give_up: Callable[[BatchStoppedError], None] = lambda _: None
     steps: StepIdentities = field(default_factory=StepIdentities)
+    on_attempt: Callable[[Attempt], None] | None = None
     shortage: Shortage = field(default_factory=Shortage, init=False)
     _readers: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _READERS), init=False)
     _read_until: float | None = field(default=None, init=False)
@@ -225,6 +227,8 @@ class ContactSender:
         self.limits.of(intent.host).leave(result, step.retry, probe=probe)
         self.journal.note(AttemptEnd.of(intent, note.attempt, kept, self.clock()))
         run.under_way, run.sent_as = False, None
+        if self.on_attempt is not None:
+            self.on_attempt(note.attempt)
         if self.refusals is not None:
             stop = self.refusals.note(run.contact_id, intent.host, step, result, intent.begun_at)
             if stop is not None:
