@@ -106,8 +106,8 @@ class AnswerRule:
         Raises:
             AnswerMisfit: it does not fit; the text says what would.
         """
-        if answer is None:
-            return None
+        if answer is None or (self.answer_type in _ANYTHING and self.listed is None):
+            return answer
         if self.listed is not None:
             return self.listed.choose(answer, values)
         if self.answer_type == "SINGLE_OPTION" and self.options:
@@ -122,12 +122,13 @@ class AnswerRule:
         value = _READERS[self.answer_type](answer)
         if self.answer_type == "NUMBER" and not self.decimals and isinstance(value, float) and not value.is_integer():
             raise AnswerMisfit("a whole number is expected, such as 41")
-        self._check_range(value)
+        if self.minimum is not None or self.maximum is not None:
+            self._check_range(value)
         return value
 
     def _check_range(self, value: Value) -> None:
         place = _PLACES.get(self.answer_type)
-        if place is None or (self.minimum is None and self.maximum is None):
+        if place is None:
             return
         here = place(value)
         if self.minimum is not None and here < place(self.minimum):
@@ -214,6 +215,7 @@ def _location(answer: Value) -> Value:
     raise AnswerMisfit("a location is expected: {latitude, longitude}")
 
 
+_ANYTHING = ("ANY", "FREE_TEXT")
 _READERS: dict[AnswerType, Callable[[Value], Value]] = {
     "ANY": _as_is,
     "FREE_TEXT": _as_is,

@@ -17,6 +17,7 @@ PHONE = "phone"
 EMAIL = "email"
 ID_KINDS = ("id", "user_id")
 """Fields of a contact that are compared exactly: the platform's ID, and WhatsApp's business-scoped ID."""
+_ID_KINDS = frozenset(ID_KINDS)
 IDENTIFIER_SCOPES = ("contact", "flow_execution_variables")
 """Scopes in which a flow can declare its own identifiers."""
 
@@ -88,9 +89,9 @@ class IdentityRule:
         """
         written = contact.get("phone")
         phone = None if written is None else phone_key(written, self.country)
-        others = [
-            (kind, text) for kind in ID_KINDS if kind in contact and (text := _id_text(contact[kind])) is not None
-        ]
+        others: list[Identifier] = []
+        if not _ID_KINDS.isdisjoint(contact):
+            others += [(kind, text) for kind in ID_KINDS if (text := _id_text(contact.get(kind))) is not None]
         email = contact.get("email")
         if email is not None and (text := email_key(email)) is not None:
             others.append((EMAIL, text))

@@ -33,7 +33,7 @@ def read_json(content: bytes) -> Any:
             digits, or more values than are read.
         RecursionError: it is nested too deeply.
     """
-    encoding = json.detect_encoding(content)
+    encoding = "utf-8" if content.isascii() and b"\0" not in content else json.detect_encoding(content)
     try:
         text = content.decode(encoding)
         if text.startswith("\ufeff"):

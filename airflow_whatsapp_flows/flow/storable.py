@@ -8,7 +8,8 @@ from typing import Any
 MAX_DEPTH = 64
 # Databases refuse them: PostgreSQL has no NUL in text, and half of a surrogate pair is not UTF-8.
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_RESERVED_KEYS = frozenset({"__classname__", "__id__"})
+RESERVED_KEYS = frozenset({"__classname__", "__id__"})
+"""Keys that Airflow's XCom keeps for classes."""
 
 
 class UnparsableContent(ValueError):
@@ -17,6 +18,8 @@ class UnparsableContent(ValueError):
 
 def storable_text(text: str) -> str:
     """A text that every database keeps: U+FFFD stands for NUL and for halves of surrogate pairs."""
+    if text.isprintable():  # as most texts are; what is refused is not
+        return text
     text = text.replace("\0", "\ufffd")
     # Most texts are ASCII, which costs a fifth to find out; and a search that finds nothing makes no copy.
     return text if text.isascii() or _SURROGATE.search(text) is None else _SURROGATE.sub("\ufffd", text)
@@ -24,7 +27,7 @@ def storable_text(text: str) -> str:
 
 def storable_key(key: str) -> str:
     """A key that Airflow's XCom keeps: it reserves two for classes, and refuses a whole value that holds one."""
-    return f"_{key}" if key in _RESERVED_KEYS else storable_text(key)
+    return f"_{key}" if key in RESERVED_KEYS else storable_text(key)
 
 
 def clean(value: Any, depth: int) -> Any:
@@ -44,6 +47,12 @@ def clean(value: Any, depth: int) -> Any:
     if isinstance(value, list):
         return _clean_list(value, depth - 1)
     return _clean_object(value, depth - 1)
+
+
+def is_storable_json(content: bytes) -> bool:
+    """Whether the value of a JSON text needs no :func:`clean`, as far as its bytes show."""
+    has_unusual = b"\\" in content or b"__" in content or b"\0" in content  # escapes, reserved keys, other encodings
+    return not has_unusual and content.count(b"[") + content.count(b"{") <= MAX_DEPTH
 
 
 def _clean_list(items: list[Any], depth: int) -> list[Any]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal
+
+import msgspec
 
 
 class NotStrictError(ValueError):
@@ -65,5 +68,24 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-parse_strict_json = strict_decoder()
-"""Parses strict JSON with Python's own whole numbers."""
+_decode_any = strict_decoder()
+_decode_plain = msgspec.json.Decoder().decode
+_SHORT = 32_768  # characters
+_UNUSUAL = re.compile(r"\\|[ \t\n\r]:")
+
+
+def parse_strict_json(text: str) -> Any:
+    """Parse strict JSON, with Python's own whole numbers; see :func:`strict_decoder` for what it raises.
+
+    msgspec takes a fifth of the time, but keeps the last of two equal keys. Without escapes, and without blanks before
+    colons, each key ends with ``":`` and no string contains that: if one was lost, there are fewer of these.
+    """
+    if len(text) <= _SHORT and _UNUSUAL.search(text) is None:
+        try:
+            value = _decode_plain(text)
+            is_complete = msgspec.json.encode(value).count(b'":') == text.count('":')
+        except Exception:  # the other parser says what is wrong
+            is_complete = False
+        if is_complete:
+            return value
+    return _decode_any(text)

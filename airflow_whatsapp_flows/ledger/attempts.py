@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from operator import attrgetter
 from typing import Any
 
@@ -31,13 +31,13 @@ AGAIN: dict[str, Any] = {
 _NOT_IN_DOUBT = (ContactState.PENDING.value, ContactState.COMPLETED.value, ContactState.FAILED.value)
 
 _UNIQUE = next(one for one in attempts.constraints if isinstance(one, UniqueConstraint)).columns
-ATTEMPT_KEY = (*Subject._fields, *(name for name in Intent._fields if name in _UNIQUE))
+ATTEMPT_KEY = (*Subject._fields, *(name for name in Intent.__struct_fields__ if name in _UNIQUE))
 """Columns that identify an attempt."""
-ATTEMPT_OUTCOME = AttemptEnd._fields[1:]
+ATTEMPT_OUTCOME = AttemptEnd.__struct_fields__[1:]
 """Columns of an attempt's outcome."""
-INTENT_FIELDS = tuple(name for name in Intent._fields if name in attempts.c)
+INTENT_FIELDS = tuple(name for name in Intent.__struct_fields__ if name in attempts.c)
 """Fields of an intent with columns of their own, after the subject's two columns; the rest is in other tables."""
-_CONTACT_OUTCOME = ContactEnd._fields[1:]
+_CONTACT_OUTCOME = ContactEnd.__struct_fields__[1:]
 
 ADD_INTENTS = insert_statement(attempts, (*Subject._fields, *INTENT_FIELDS))
 """Inserts the rows of :func:`intent_row`."""
@@ -45,22 +45,19 @@ ADD_INTENTS = insert_statement(attempts, (*Subject._fields, *INTENT_FIELDS))
 END_ATTEMPTS = update_statement(attempts, ATTEMPT_OUTCOME, (*ATTEMPT_KEY, "begun_at"))
 """Updates attempts with the rows of :func:`outcome_row`."""
 _END_CONTACTS = update_statement(contacts, _CONTACT_OUTCOME, ("id",))
-_intent_values = attrgetter(*INTENT_FIELDS)
-
-
-def intent_row(intent: Intent) -> tuple[Any, ...]:
-    """Return the row of an attempt about to be made."""
-    return (*intent.subject, *_intent_values(intent))
-
-
-def outcome_row(end: AttemptEnd) -> tuple[Any, ...]:
-    """Return the outcome of an attempt, followed by the columns that identify it."""
-    intent = end.intent
-    return (*end[1:], *_key_of(intent), intent.begun_at)
-
-
-def _key_of(intent: Intent) -> tuple[Any, ...]:
-    return (*intent.subject, intent.step, intent.visit, intent.key, intent.number)
+_SUBJECT = tuple(f"subject.{name}" for name in Subject._fields)
+_KEY = (*_SUBJECT, *ATTEMPT_KEY[len(Subject._fields) :])
+# Getters, because they need no step in Python for each field.
+intent_row: Callable[[Intent], tuple[Any, ...]] = attrgetter(*_SUBJECT, *INTENT_FIELDS)
+"""Returns the row of an attempt about to be made."""
+outcome_row: Callable[[AttemptEnd], tuple[Any, ...]] = attrgetter(
+    *ATTEMPT_OUTCOME, *(f"intent.{name}" for name in (*_KEY, "begun_at"))
+)
+"""Returns the outcome of an attempt, followed by the columns that identify it."""
+_end_row: Callable[[ContactEnd], tuple[Any, ...]] = attrgetter(*_CONTACT_OUTCOME, "contact_id")
+key_of: Callable[[Intent], tuple[Any, ...]] = attrgetter(*_KEY)
+"""Returns the columns that identify an attempt."""
+_marks_of: Callable[[Intent], tuple[Any, ...]] = attrgetter(*_KEY, "begun_at", "replay_no")
 
 
 def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
@@ -76,31 +73,22 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
     Raises:
         sqlalchemy.exc.IntegrityError: an intent already exists.
     """
-    intents: list[Intent] = []
-    attempt_ends: list[tuple[Any, ...]] = []
-    contact_ends: list[tuple[Any, ...]] = []
-    released: list[Intent] = []
-    again: list[int] = []
-    for entry in entries:
-        if isinstance(entry, Intent):
-            intents.append(entry)
-        elif isinstance(entry, AttemptEnd):
-            attempt_ends.append(outcome_row(entry))
-            if entry.intent.once and entry.fate in MAY_BE_RELEASED:
-                released.append(entry.intent)
-        elif isinstance(entry, ContactEnd):
-            contact_ends.append((*entry[1:], entry.contact_id))
-        elif isinstance(entry, NextRound):
-            again.append(entry.contact_id)
+    sorted_entries = sort_entries(entries)
+    intents, ends = sorted_entries[Intent], sorted_entries[AttemptEnd]
+    outcomes = list(map(outcome_row, ends))
     claiming = [intent for intent in intents if intent.once]
+    released = [end.intent for end in ends if end.intent.once and end.fate in MAY_BE_RELEASED]
     refused: set[int] = set()
     if released or claiming:  # the claims depend on what the attempts came to
-        END_ATTEMPTS.run(connection, attempt_ends)
-        attempt_ends = []
+        END_ATTEMPTS.run(connection, outcomes)
+        outcomes = []
         release_once(connection, released)
         refused = claim_once(connection, claiming)
-    intended = [intent_row(one) for one in intents if id(one) not in refused]
-    run_together(connection, [(END_ATTEMPTS, attempt_ends), (ADD_INTENTS, intended), (_END_CONTACTS, contact_ends)])
+        intents = [one for one in intents if id(one) not in refused]
+    contact_ends = list(map(_end_row, sorted_entries[ContactEnd]))
+    intended = list(map(intent_row, intents))
+    run_together(connection, [(END_ATTEMPTS, outcomes), (ADD_INTENTS, intended), (_END_CONTACTS, contact_ends)])
+    again = [entry.contact_id for entry in sorted_entries[NextRound]]
     if again:
         these = contacts.c.id.in_(again) & contacts.c.state.in_(_NOT_IN_DOUBT)
         connection.execute(update(contacts).where(these).values(AGAIN))
@@ -108,6 +96,14 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
         places = connection.execute(select(contacts.c.replay_no, contacts.c.chunk).where(contacts.c.id.in_(again)))
         refresh_counts_of(connection, [(replay_no, chunk) for replay_no, chunk in places])
     return refused
+
+
+def sort_entries(entries: Iterable[Entry]) -> dict[type, list[Any]]:
+    """Sort entries by their type; those of one type keep their order."""
+    found: dict[type, list[Any]] = {Intent: [], AttemptEnd: [], ContactEnd: [], NextRound: []}
+    for entry in entries:
+        found[type(entry)].append(entry)
+    return found
 
 
 def find_committed(connection: Connection, entries: Iterable[Entry]) -> set[int]:
@@ -162,7 +158,3 @@ def overrule_attempt(
 def erase_personal_data(connection: Connection, these: ColumnElement[bool]) -> None:
     """Erase the personal data of attempts; the record of which requests were sent remains."""
     connection.execute(update(attempts).where(these).values(phone=null(), result=null()))
-
-
-def _marks_of(one: Intent) -> tuple[Any, ...]:
-    return (*_key_of(one), one.begun_at, one.replay_no)

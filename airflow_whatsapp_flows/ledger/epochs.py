@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from msgspec import Struct
 from sqlalchemy import Connection, and_, func, or_, select
 
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
@@ -21,8 +21,7 @@ from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
 
 
-@dataclass(frozen=True, slots=True)
-class KnownResponse:
+class KnownResponse(Struct, frozen=True):
     """A response that the ledger already holds for a flow.
 
     Attributes:

@@ -28,7 +28,7 @@ from airflow_whatsapp_flows.ledger.lost_entries import RecentEntries
 from airflow_whatsapp_flows.ledger.once import ONCE_CLAIMED
 from airflow_whatsapp_flows.ledger.rows import Entry, Intent
 from airflow_whatsapp_flows.ledger.schema import COMMITS
-from airflow_whatsapp_flows.ledger.waiting_entries import WaitingEntry, conclude
+from airflow_whatsapp_flows.ledger.waiting_entries import Then, WaitingEntry, conclude
 
 T = TypeVar("T")
 
@@ -66,6 +66,7 @@ class Journal:
         self._connection: Connection | None = None
         self._claims: dict[tuple[int, int], Claim] = {}
         self._waiting: list[WaitingEntry] = []
+        self._intents: list[int] = []  # their places in it
         self._awake = asyncio.Event()
         self._failure: LedgerError | None = None
         self._recent = RecentEntries(keeps=ledger.is_sqlite)
@@ -130,16 +131,19 @@ class Journal:
         Raises:
             LedgerError: writing has ended.
         """
-        self._check()
+        if self._failure is not None:
+            raise self._failure
         self._waiting.append(WaitingEntry(entry))
         self._awake.set()
 
-    def add(self, entry: Entry, then: Callable[[], None] | None = None) -> asyncio.Future[None]:
+    def add(self, entry: Entry, then: Then | None = None) -> asyncio.Future[None]:
         """Write an entry; the future is done when it and everything noted before it are committed.
 
         Args:
             entry: what to write.
-            then: called in the event loop as soon as it is committed, before anything that waits for the future.
+            then: called with the future in the event loop as soon as it is committed, before anything that waits for
+                the future. If it returns true, it takes the future over, and must see to it that it is done at some
+                time: so a caller that waits for something else next is woken once.
 
         Raises:
             LedgerError: writing has ended; also raised by the future.
@@ -165,16 +169,15 @@ class Journal:
         self._claims.pop((claimed.replay_no, claimed.chunk), None)
         await self._in_thread(lambda: self._in_session(lambda session, _: release(self._ledger, session, claimed)))
 
-    def _put(self, entry: Entry | None, then: Callable[[], None] | None = None) -> asyncio.Future[None]:
-        self._check()
+    def _put(self, entry: Entry | None, then: Then | None = None) -> asyncio.Future[None]:
+        if self._failure is not None:
+            raise self._failure
         done = asyncio.get_running_loop().create_future()
+        if isinstance(entry, Intent):
+            self._intents.append(len(self._waiting))
         self._waiting.append(WaitingEntry(entry, done, then))
         self._awake.set()
         return done
-
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
 
     async def _flush(self) -> None:
         while True:
@@ -188,8 +191,8 @@ class Journal:
             if self._closing or self._waiting:
                 self._awake.set()
             # A canceled caller does not do what it intended, so its entry is dropped too.
-            live = (one.entry for one in batch if one.done is None or not one.done.cancelled())
-            entries, claims = [entry for entry in live if entry is not None], list(self._claims.values())
+            entries = [one.entry for one in batch if one.entry and not (one.done and one.done.cancelled())]
+            claims = list(self._claims.values())
             begun, self._is_committing = time.monotonic(), True
             try:
                 await self._in_thread(partial(self._commit_batch, batch, entries, claims, asyncio.get_running_loop()))
@@ -217,13 +220,12 @@ class Journal:
     def _next_batch(self) -> list[WaitingEntry]:
         """Return the entries of the next commit: everything up to the last intent that fits."""
         most = math.inf if self._last_commit_took > _SLOW_COMMIT_SECONDS else _MOST_INTENTS
-        intents = size = 0
-        for one in self._waiting:
-            intents += isinstance(one.entry, Intent)
-            if intents > most:
-                break
-            size += 1
+        if len(self._intents) <= most:
+            batch, self._waiting, self._intents = self._waiting, [], []
+            return batch
+        size = self._intents[_MOST_INTENTS]
         batch, self._waiting = self._waiting[:size], self._waiting[size:]
+        self._intents = [place - size for place in self._intents[_MOST_INTENTS:]]
         return batch
 
     def _fail(self, error: BaseException, batch: Sequence[WaitingEntry]) -> None:
@@ -231,7 +233,7 @@ class Journal:
         for one in (*batch, *self._waiting):
             if one.done is not None and not one.done.done():
                 one.done.set_exception(self._failure)
-        self._waiting = []
+        self._waiting, self._intents = [], []
 
     def _commit(self, entries: Sequence[Entry], claims: Sequence[Claim]) -> dict[int, FlowsError]:
         """Commit entries; returns why intents were refused, by their ``id()``."""
@@ -301,7 +303,8 @@ class Journal:
         with self._ledger.write(self._open_connection()) as connection:
             check_fences(connection, claims)
             refused = write_entries(connection, entries)
-        self._recent.add(connection.info[COMMITS], [entry for entry in entries if id(entry) not in refused])
+        written = [entry for entry in entries if id(entry) not in refused] if refused else entries
+        self._recent.add(connection.info[COMMITS], written)
         return {number: OnceClaimedError(ONCE_CLAIMED) for number in refused}
 
     def _open_connection(self) -> Connection:

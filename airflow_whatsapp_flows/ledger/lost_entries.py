@@ -10,10 +10,14 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import asdict
+
+from airflow_whatsapp_flows.ledger.attempts import ATTEMPT_OUTCOME, key_of, sort_entries
 from airflow_whatsapp_flows.ledger.identity import read_stored_commits
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Entry, Intent
 
@@ -33,7 +37,8 @@ class RecentEntries:
         self.first_at: float | None = None
         self.first_commits: int | None = None
         self._keeps = keeps
-        self._entries: deque[tuple[int, Intent | AttemptEnd]] = deque()
+        self._commits: deque[tuple[int, list[Intent], list[AttemptEnd], int]] = deque()  # the last is their characters
+        self._entries = 0
         self._characters = 0
         self._dropped = 0
 
@@ -46,18 +51,21 @@ class RecentEntries:
         """
         if self.first_commits is None:
             self.first_commits = commits
-        for entry in entries:
-            if isinstance(entry, Intent):
-                self.requests += 1
-                self.first_at = entry.begun_at if self.first_at is None else self.first_at
-            elif not isinstance(entry, AttemptEnd):
-                continue
-            if self._keeps:
-                self._entries.append((commits, entry))
-                self._characters += _characters_of(entry)
-        while len(self._entries) > _MOST or self._characters > _MOST_CHARACTERS:
-            self._dropped, oldest = self._entries.popleft()
-            self._characters -= _characters_of(oldest)
+        by_type = sort_entries(entries)
+        intents, ends = by_type[Intent], by_type[AttemptEnd]
+        self.requests += len(intents)
+        if intents and self.first_at is None:
+            self.first_at = intents[0].begun_at
+        if not (self._keeps and (intents or ends)):
+            return
+        characters = sum(map(len, filter(None, map(_result_of, ends))))
+        self._commits.append((commits, intents, ends, characters))
+        self._entries += len(intents) + len(ends)
+        self._characters += characters
+        while self._entries > _MOST or self._characters > _MOST_CHARACTERS:
+            self._dropped, intents, ends, characters = self._commits.popleft()
+            self._entries -= len(intents) + len(ends)
+            self._characters -= characters
 
     def save_lost(self, file: Path) -> str:
         """Save what a file has lost beside it, and return a text that says so.
@@ -92,13 +100,14 @@ class RecentEntries:
             commits: number of the last commit that the ledger still has.
         """
         rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for number, entry in self._entries:
+        for number, intents, ends, _ in self._commits:
             if number <= commits:
                 continue
-            intent = entry if isinstance(entry, Intent) else entry.intent
-            row = rows.setdefault((*intent.subject, *intent[1:5]), _row(intent))
-            if isinstance(entry, AttemptEnd):
-                row.update(fate=entry.fate.value, **dict(zip(_END, entry[2:], strict=True)))
+            for intent in intents:
+                rows.setdefault(key_of(intent), _row(intent))
+            for end in ends:
+                row = rows.setdefault(key_of(end.intent), _row(end.intent))
+                row.update({name: getattr(end, name) for name in ATTEMPT_OUTCOME}, fate=end.fate.value)
         if not rows:
             return None
         path = file.with_name(f"{file.name}-lost-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.{os.getpid()}.jsonl")
@@ -109,12 +118,9 @@ class RecentEntries:
         return path, len(rows)
 
 
-def _characters_of(entry: Intent | AttemptEnd) -> int:
-    return len(entry.result or "") if isinstance(entry, AttemptEnd) else 0
-
-
-_END: Sequence[str] = AttemptEnd._fields[2:]
+_result_of = attrgetter("result")
 
 
 def _row(intent: Intent) -> dict[str, Any]:
-    return {**intent.subject._asdict(), **dict(zip(Intent._fields[1:], intent[1:], strict=True))}
+    row = asdict(intent)
+    return {**row.pop("subject")._asdict(), **row}

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from airflow_whatsapp_flows.flow.identity import PHONE
 
 _PHONE_MARK = f"{PHONE}:"
 
 
-class SourceRow(NamedTuple):
+class SourceRow(Struct, frozen=True):
     """The fields of a source row that identify its person.
 
     Attributes:
@@ -40,8 +42,7 @@ class Move(NamedTuple):
     phones: Sequence[str]
 
 
-@dataclass(slots=True)
-class _Group:
+class _Group(Struct):
     chunk: int
     size: int = 0
 
@@ -93,11 +94,16 @@ class Persons:
         database = self._open_database()
         marks = list({mark for row in rows for mark in row.marks})
         batch = self._find_groups(database, marks)
+        of_phones = {f"{_PHONE_MARK}{phone}" for phone in phones}
         for row in rows:
+            if len(row.marks) > 1 and batch.group_of.keys().isdisjoint(row.marks) and of_phones.isdisjoint(row.marks):
+                self._put(batch, row, self._new(batch, _Group(row.chunk)))
+                continue
             if len(row.marks) > 1 or not row.marks[0].startswith(_PHONE_MARK) or row.marks[0] in batch.group_of:
                 self._add(database, batch, row, phones)
         self._save(database, batch)
-        chunks = {mark: batch.groups[batch.find(group)].chunk for mark, group in batch.group_of.items()}
+        places = {group: batch.groups[batch.find(group)].chunk for group in set(batch.group_of.values())}
+        chunks = {mark: places[group] for mark, group in batch.group_of.items()}
         moves = [Move(batch.groups[batch.find(group)].chunk, ids, spelt) for group, ids, spelt in batch.moves]
         return chunks, moves
 
@@ -134,8 +140,11 @@ class Persons:
         person = max(found, key=lambda number: (batch.groups[number].size, -number))
         for other in sorted(found - {person}):
             self._merge(database, batch, other, person)
+        self._put(batch, row, person)
+
+    def _put(self, batch: _Batch, row: SourceRow, person: int) -> None:
         batch.groups[person].size += 1
-        batch.group_of.update((mark, person) for mark in row.marks)
+        batch.group_of.update(dict.fromkeys(row.marks, person))
         batch.rows.append((person, row.response_id))
 
     def _new(self, batch: _Batch, group: _Group) -> int:
@@ -158,14 +167,17 @@ class Persons:
     def _save(self, database: sqlite3.Connection, batch: _Batch) -> None:
         database.executemany(
             "INSERT OR REPLACE INTO marks VALUES (?, ?)",
-            [(mark, batch.find(number)) for mark, number in batch.group_of.items()],
+            [(mark, batch.find(number)) for mark, number in batch.group_of.items()]
+            if batch.merged
+            else list(batch.group_of.items()),
         )
         database.executemany(
             "INSERT OR REPLACE INTO persons VALUES (?, ?, ?)",
             [(number, one.chunk, one.size) for number, one in batch.groups.items() if number not in batch.merged],
         )
         database.executemany(
-            "INSERT INTO rows VALUES (?, ?)", [(batch.find(number), id_) for number, id_ in batch.rows]
+            "INSERT INTO rows VALUES (?, ?)",
+            [(batch.find(number), id_) for number, id_ in batch.rows] if batch.merged else batch.rows,
         )
 
 

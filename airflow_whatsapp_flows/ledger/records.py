@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -27,7 +27,7 @@ from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers
 
 
-class RecordedAttempt(NamedTuple):
+class RecordedAttempt(msgspec.Struct, frozen=True):
     """One attempt, with its step and key.
 
     Attributes:
@@ -87,7 +87,7 @@ class ResponseRecord(msgspec.Struct):
             result = tried.attempt.result
             if tried.step == step and tried.visit < visit and result is not None and result.response is not None:
                 attempt = replace(tried.attempt, result=replace(result, response=None))
-                self.tried[index] = tried._replace(attempt=attempt)
+                self.tried[index] = replace(tried, attempt=attempt)
 
     def find_settled_result(self, step: str, visit: int) -> ActionResult | None:
         """Return the known result of a visit that the server has carried out, if any."""
@@ -109,10 +109,11 @@ class ResponseRecord(msgspec.Struct):
             return []
         key_of_changed_bytes = derive_key(base, request.digest()) if effect.idempotency_key == base else None
         found = []
-        for step, visit, key, attempt in self.tried:
-            if step != effect.step.name or visit > effect.visit:
+        for tried in self.tried:
+            key, attempt = tried.key, tried.attempt
+            if tried.step != effect.step.name or tried.visit > effect.visit:
                 continue
-            if visit < effect.visit:
+            if tried.visit < effect.visit:
                 # A loop that returns to a keyed action in doubt keeps the key; this visit's attempts are counted
                 # separately.
                 if key == effect.idempotency_key:

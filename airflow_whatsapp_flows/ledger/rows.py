@@ -1,12 +1,14 @@
 """Rows of the ledger as data types.
 
-They are tuples in column order, for speed: a replay creates and writes three of them for each contact.
+Their fields are in column order. They are structs, for speed: a replay writes three of them for each contact.
 """
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt
 from airflow_whatsapp_flows.flow.delivery.table import Fate
@@ -60,7 +62,7 @@ class OnceClaim(NamedTuple):
     earlier: tuple[str, ...] = ()
 
 
-class Intent(NamedTuple):
+class Intent(Struct, frozen=True, eq=False):
     """An attempt about to be made. Committed before the first byte is sent.
 
     Attributes:
@@ -130,7 +132,7 @@ class Intent(NamedTuple):
         )
 
 
-class AttemptEnd(NamedTuple):
+class AttemptEnd(Struct, frozen=True, eq=False):
     """The outcome of an attempt.
 
     Attributes:
@@ -158,7 +160,7 @@ class AttemptEnd(NamedTuple):
         return cls(intent, fate, None if known is None else known.status_code, kind, result, ended_at)
 
 
-class ContactEnd(NamedTuple):
+class ContactEnd(Struct, frozen=True, eq=False):
     """The outcome of a contact.
 
     Attributes:
@@ -184,7 +186,7 @@ class ContactEnd(NamedTuple):
     unanswered: bool = False
 
 
-class NextRound(NamedTuple):
+class NextRound(Struct, frozen=True, eq=False):
     """A contact to be walked again in a new round, because nothing was done for it in this one.
 
     Attributes:

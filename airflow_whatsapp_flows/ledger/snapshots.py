@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
+from msgspec import Struct
+from msgspec.structs import astuple
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal, select, update
 
 from airflow_whatsapp_flows.ledger.counts import store_first_counts
@@ -17,7 +18,7 @@ from airflow_whatsapp_flows.ledger.statements import insert_statement
 _PAGE = 500
 
 
-class NewContact(NamedTuple):
+class NewContact(Struct, frozen=True):
     """One row of a source.
 
     Attributes:
@@ -70,10 +71,10 @@ def _is_of(replay_no: int) -> ColumnElement[bool]:
 
 def add_contacts(connection: Connection, replay_no: int, rows: Sequence[NewContact]) -> None:
     """Add rows in the order of the source."""
-    _ADD.run(connection, [(*row, replay_no, 1, 0, False) for row in rows])
+    _ADD.run(connection, [(*astuple(row), replay_no, 1, 0, False) for row in rows])
 
 
-_ADD = insert_statement(contacts, (*NewContact._fields, "replay_no", "round", "handled_errors", "unanswered"))
+_ADD = insert_statement(contacts, (*NewContact.__struct_fields__, "replay_no", "round", "handled_errors", "unanswered"))
 
 
 def refresh_statistics(ledger: Ledger) -> None:

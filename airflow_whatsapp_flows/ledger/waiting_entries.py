@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from airflow_whatsapp_flows.errors import FlowsError
 from airflow_whatsapp_flows.ledger.rows import Entry
 
+Then = Callable[["asyncio.Future[None]"], object]
+"""Called with the future of a caller as soon as its entry is committed; if it returns true, it takes it over."""
 
-class WaitingEntry(NamedTuple):
+
+class WaitingEntry(Struct, eq=False):
     """An entry to commit; ``None`` to wait for those before it.
 
     Attributes:
@@ -21,7 +25,7 @@ class WaitingEntry(NamedTuple):
 
     entry: Entry | None
     done: asyncio.Future[None] | None = None
-    then: Callable[[], None] | None = None
+    then: Then | None = None
 
 
 def conclude(batch: Sequence[WaitingEntry], refused: Mapping[int, FlowsError]) -> None:
@@ -32,17 +36,17 @@ def conclude(batch: Sequence[WaitingEntry], refused: Mapping[int, FlowsError]) -
         refused: why some of the entries were not written, by their ``id()``.
     """
     # Intents come first: their callers hold a slot at the host.
-    for one in sorted(batch, key=lambda one: one.then is None):
-        if one.done is None or one.done.done():
+    intents = [one for one in batch if one.then is not None]
+    for one in (*intents, *[one for one in batch if one.then is None and one.done is not None]):
+        done = one.done
+        if done is None or done.done():
             continue
-        refusal = refused.get(id(one.entry))
+        refusal = refused.get(id(one.entry)) if refused else None
         if refusal is not None:
-            one.done.set_exception(refusal)
+            done.set_exception(refusal)
             continue
         try:
-            if one.then is not None:
-                one.then()
+            if one.then is None or not one.then(done):
+                done.set_result(None)
         except Exception as error:
-            one.done.set_exception(error)
-        else:
-            one.done.set_result(None)
+            done.set_exception(error)

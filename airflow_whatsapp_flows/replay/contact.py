@@ -23,7 +23,7 @@ from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Wait
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 from airflow_whatsapp_flows.flow.walk.response_content import read_stored_response
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
-from airflow_whatsapp_flows.flow.walk.walk import Walk, Walking, walk
+from airflow_whatsapp_flows.flow.walk.walk import State, Walk, Walking, walk
 from airflow_whatsapp_flows.ledger.records import PendingContact
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState, Subject
 from airflow_whatsapp_flows.replay.contact_run import ContactRun
@@ -32,6 +32,7 @@ from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
 from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, skip_contact
 from airflow_whatsapp_flows.replay.send import ContactSender
 
+_NO_VARIABLES = Variables()  # a walk starts with those of its contact
 _LARGE = 32_768
 """If a response or reply has more characters than this, the walk runs in a thread."""
 
@@ -90,7 +91,7 @@ class ContactWalker:
         )
         if self.flow.only_once and self.epoch is None:
             run.once = self.flow.identity.of(response.contact, response.flow_execution_variables).marks
-        record = Walk(Variables(), identities=run.record.identities, messages=MessageRecorder(0))  # nothing reads it
+        record = Walk(_NO_VARIABLES, identities=run.record.identities, messages=MessageRecorder(0))  # nothing reads it
         self.runs[contact.id] = run
         try:
             await self._follow(response, run, record, large=len(contact.response) > _LARGE)
@@ -137,7 +138,8 @@ class ContactWalker:
             done = await self.sender.do(run, effect)
             large = large or run.has_large_reply
             effect = await asyncio.to_thread(_next, walking, done) if large else _next(walking, done)
-            _drop_contents(record, before)
+            if self.flow.loops:
+                _drop_contents(record, before)
             if isinstance(asked, Wait) and any(visit.result for visit in record.visits[before:]):
                 run.arrive(self.clock())  # the platform has already sent what follows the delay
 
@@ -161,8 +163,14 @@ def _next(walking: Walking, done: EffectResult | None) -> Effect | None:
         return None
 
 
+_STATES: dict[State | None, ContactState] = {
+    None: ContactState.FAILED,
+    **{state: ContactState(state.value) for state in State},
+}
+
+
 def _contact_end(contact: PendingContact, record: Walk, run: ContactRun, now: float) -> ContactEnd:
-    state = ContactState(record.state.value) if record.state else ContactState.FAILED
+    state = _STATES[record.state] if record.state else ContactState.FAILED
     error, print_ = None, None
     step = _step_to_blame(record, run)
     if step is not None:
@@ -198,6 +206,8 @@ def _contact_end(contact: PendingContact, record: Walk, run: ContactRun, now: fl
 
 def _step_to_blame(record: Walk, run: ContactRun) -> str | None:
     """Return the step whose error a contact is listed under: the one in doubt, else the last one with an error."""
+    if not run.errors:
+        return None
     in_doubt = (one.step for one in record.uncertain_requests if one.step in run.errors)
     return next(in_doubt, next(reversed(run.errors), None))
 

@@ -18,13 +18,13 @@ from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState, NextRou
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
 from airflow_whatsapp_flows.replay.budget import FailureBudget
 from airflow_whatsapp_flows.replay.contact import ContactWalker
+from airflow_whatsapp_flows.replay.gate import Gate
 from airflow_whatsapp_flows.replay.order import PersonOrder, Turn
 from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, PriorSends
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.request_attempt import StoppedError
 
 PAGE = 256
-_ENOUGH = PAGE
 _LOOK_AGAIN_SECONDS = 0.5
 _MOST_RESTING = 10_000
 _WIND_DOWN_STEP = 0.02  # seconds
@@ -76,7 +76,7 @@ class Engine:
         self._ready: deque[tuple[Turn, _Chunk]] = deque()
         self._waiting = 0
         self._waiting_bytes = 0
-        self._places = asyncio.Semaphore(self._walkers)  # of contacts that are walked and not waiting
+        self._places = Gate(self._walkers)  # of contacts that are walked and not waiting
         self._awake = 0  # workers whose contact is not waiting
         self._delayed_count = 0
         self._fed = False
@@ -176,11 +176,11 @@ class Engine:
         self._hungry.set()
         if self._awake < self._walkers and self._delayed_count <= _MOST_RESTING:
             self._add_worker()
-        self._places.release()
+        self._places.leave()
         try:
             await asyncio.sleep(seconds)
             # Many may wake at once; no more continue than may be in doubt.
-            await self._places.acquire()
+            await self._places.enter()
         finally:
             self._awake += 1
             self._delayed_count -= 1
@@ -209,8 +209,11 @@ class Engine:
             while not self._stopping.is_set() and self._awake <= self._walkers:
                 if self._ready:
                     turn, chunk = self._ready.popleft()
-                    async with self._places:
+                    await self._places.enter()
+                    try:
                         await self._end(turn, chunk)
+                    finally:
+                        self._places.leave()
                     del turn, chunk  # a worker that waits for another one has none
                     continue
                 if self._fed and not self._waiting:
@@ -278,7 +281,7 @@ class Engine:
         for other in chunk.order.finish(turn):
             self._ready.append((other, chunk))
             self._more.set()  # this worker may now be one too many
-        if self._waiting - self._delayed_count < _ENOUGH and self._waiting_bytes < PAGE_BYTES:
+        if self._waiting - self._delayed_count < PAGE and self._waiting_bytes < PAGE_BYTES:
             self._hungry.set()
         chunk.outstanding -= 1
         if chunk.read and not chunk.outstanding:
@@ -308,7 +311,7 @@ class Engine:
     async def _queue_chunk(self, claimed: Claim) -> None:
         chunk, after = _Chunk(claimed), 0
         while True:
-            while self._waiting - self._delayed_count >= _ENOUGH or self._waiting_bytes >= PAGE_BYTES:
+            while self._waiting - self._delayed_count >= PAGE or self._waiting_bytes >= PAGE_BYTES:
                 self._hungry.clear()
                 await self._hungry.wait()
             forced = self._walker.epoch is not None

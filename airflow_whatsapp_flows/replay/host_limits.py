@@ -16,6 +16,7 @@ from airflow_whatsapp_flows.flow.delivery.rule import RetryRule, retry_after
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind
 from airflow_whatsapp_flows.replay.breaker import Breaker
+from airflow_whatsapp_flows.replay.gate import Gate
 from airflow_whatsapp_flows.replay.rate_limit import HostRate, SlotStore
 from airflow_whatsapp_flows.replay.rates import rate_for
 from airflow_whatsapp_flows.replay.refusals import CREDENTIALS
@@ -47,7 +48,7 @@ class HostLimiter:
 
     def __init__(self, host: str, pace: HostRate, concurrency: int, *, needs_credentials: bool = True) -> None:
         self._needs_credentials = needs_credentials
-        self.gate = asyncio.Semaphore(concurrency)
+        self.gate = Gate(concurrency)
         self.pace = pace
         self._breaker = Breaker(host)
 
@@ -111,7 +112,7 @@ class HostLimiter:
             probe: what :meth:`enter` returned.
         """
         error, status = result.error, result.status_code or 0
-        if error is None and not result.headers:
+        if error is None and rule.slow_down_when is None and not nothing_remains(result.headers):
             self._breaker.note(failed=False, probe=probe)
             self.pace.note(None, too_many=False)
             return

@@ -40,11 +40,17 @@ class PersonOrder:
         marks = contact.identity.marks
         if not marks:
             return turn
+        if self._same.keys().isdisjoint(marks) and self._last.keys().isdisjoint(marks):  # nobody has them yet
+            turn.person = first = marks[0]
+            self._last[first] = turn
+            for mark in marks[1:]:
+                self._same[mark] = first
+            return turn
         people = list(dict.fromkeys(map(self._person, marks)))
         for person in people:
-            first = self._last.pop(person, None)
-            if first is not None:
-                first.behind.append(turn)
+            earlier = self._last.pop(person, None)
+            if earlier is not None:
+                earlier.behind.append(turn)
                 turn.before += 1
         turn.person = people[0]
         for mark in (*people[1:], *marks):
@@ -57,6 +63,8 @@ class PersonOrder:
         """Finish a contact; return those that may be walked now."""
         if turn.person is not None and self._last.get(turn.person) is turn:
             del self._last[turn.person]
+        if not turn.behind:
+            return []
         for other in turn.behind:
             other.before -= 1
         return [other for other in turn.behind if not other.before]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,11 @@ from airflow_whatsapp_flows.flow.request.messages import Reply, TransportFailure
 from airflow_whatsapp_flows.flow.walk.deliver import Delivering, Intend, advance
 from airflow_whatsapp_flows.ledger.once import once_of
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent
+from airflow_whatsapp_flows.ledger.waiting_entries import Then
 from airflow_whatsapp_flows.replay.contact_run import ContactRun
 from airflow_whatsapp_flows.replay.host_limits import FIRST_PAUSE
 from airflow_whatsapp_flows.replay.routes import Route
+from airflow_whatsapp_flows.transport import Write
 
 if TYPE_CHECKING:
     from airflow_whatsapp_flows.replay.send import ContactSender
@@ -99,18 +101,19 @@ class RequestAttempt:
             await self._limiter.settle(entered)
             entered = time.monotonic()
 
-    async def _permit(self, write: Callable[[], None]) -> None:
+    async def _permit(self, write: Write) -> None:
         """Commit the intent; after that, the request is written."""
         begun = time.monotonic()
 
-        def write_now() -> None:
-            if not (self._sender.stopped or self._has_closed() or self._limiter.is_late(begun)):
-                self._note_writing()
-                write()
+        def write_now(done: asyncio.Future[None]) -> bool:
+            if self._sender.stopped or self._has_closed() or self._limiter.is_late(begun) or not write(done):
+                return False
+            self._note_writing()
+            return True
 
         if self._intent is None:
             await self._commit(write_now)
-            if self._run.sent_as is not None:  # it is written
+            if self._run.sent_as is not None:  # it is written, and its exchange is over
                 return
             if self._has_closed() and not self._sender.stopped:
                 raise _HostClosedError
@@ -127,11 +130,12 @@ class RequestAttempt:
         self._run.sent_as = Delivery.IDEMPOTENT if safe else self._intend.effect.step.retry.delivery
         self._run.under_way = True
 
-    async def _commit(self, then: Callable[[], None] | None = None) -> Intent:
+    async def _commit(self, then: Then | None = None) -> Intent:
         """Commit the intent; the request may be sent from then on.
 
         Args:
-            then: called as soon as it is committed, before anything else in the event loop runs.
+            then: called as soon as it is committed, before anything else in the event loop runs; see
+                :meth:`Journal.add`.
         """
         if self._sender.stopped:
             raise StoppedError

@@ -135,22 +135,21 @@ class ContactSender:
         sent = False
         while not isinstance(step := advance(delivering, answer), ActionResult):
             answer = None
-            match step:
-                case Prepare():
-                    answer = route.complete(step.effect.request)
-                case Recall():
-                    answer = attempts = run.record.attempts(step.effect, step.request, step.base)
-                case Rest():
-                    await self.rest(step.seconds)
-                case Pause():
-                    if step.seconds:
-                        await asyncio.sleep(step.seconds)
-                    answer = True
-                case Intend():
-                    note = await self._attempt(run, route, delivering, step)
-                    run.record.add(note.effect, note.attempt)
-                    run.arrive(self.clock())
-                    sent = True
+            if isinstance(step, Prepare):
+                answer = route.complete(step.effect.request)
+            elif isinstance(step, Recall):
+                answer = attempts = run.record.attempts(step.effect, step.request, step.base)
+            elif isinstance(step, Intend):
+                note = await self._attempt(run, route, delivering, step)
+                run.record.add(note.effect, note.attempt)
+                run.arrive(self.clock())
+                sent = True
+            elif isinstance(step, Rest):
+                await self.rest(step.seconds)
+            elif isinstance(step, Pause):
+                if step.seconds:
+                    await asyncio.sleep(step.seconds)
+                answer = True
         if not sent:
             run.arrive(min(_end_time(attempts[-1]), self.clock()))
             _note_size(run, step)
@@ -168,7 +167,8 @@ class ContactSender:
         limiter = self.limits.of(route.host)
         # The slot at the host and the connection come before the intent: a killed process leaves in doubt what it was
         # sending, but no request that was waiting to be sent.
-        async with limiter.gate:
+        await limiter.gate.enter()
+        try:
             probe = await limiter.enter()
             attempt = RequestAttempt(self, run, route, delivering, intend, is_probe=probe)
             try:
@@ -195,6 +195,8 @@ class ContactSender:
                     self._conclude(run, intent, reading.result(), probe=probe)
                 raise
             return self._conclude(run, intent, judged, probe=probe)
+        finally:
+            limiter.gate.leave()
 
     def _judge(self, delivering: Delivering, reply: Reply | None) -> _Judged:
         """Classify a reply; the content of a success is kept only if a later step reads it."""

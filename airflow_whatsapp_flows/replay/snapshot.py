@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
-import msgspec
+from msgspec import Struct
 
 from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.format.replay import OnChanged
 from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
 from airflow_whatsapp_flows.flow.storable import storable_text
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
-from airflow_whatsapp_flows.flow.walk.response_content import digest_of, is_content, response_value
+from airflow_whatsapp_flows.flow.walk.response_content import content_digest, is_content, response_json
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.epochs import KnownResponse, compare_content, find_known_responses
 from airflow_whatsapp_flows.ledger.identifiers import add_identifiers
@@ -45,8 +45,7 @@ _REJECTED, _SKIPPED = ContactState.REJECTED.value, ContactState.SKIPPED.value
 _NOBODY = Identity()
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRow:
+class ReadRow(Struct, frozen=True):
     """A row that was read.
 
     Attributes:
@@ -278,8 +277,7 @@ def read_row(row: Row) -> ReadRow:
         return _unusable(row, f"missing_id: {why}")
     if len(response.id) > _MAX_ID or storable_text(response.id) != response.id:
         return _unusable(row, f"invalid: an id has at most {_MAX_ID} characters, and no NUL character")
-    value = response_value(response)
-    return ReadRow(row, response, msgspec.json.encode(value).decode(), digest_of(value))
+    return ReadRow(row, response, response_json(response), content_digest(response))
 
 
 def _unusable(row: Row, problem: str) -> ReadRow:

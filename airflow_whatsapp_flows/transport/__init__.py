@@ -9,9 +9,19 @@
 """
 
 from airflow_whatsapp_flows.transport.credentials import Credentials
-from airflow_whatsapp_flows.transport.exchange import Permit, send, send_blocking
+from airflow_whatsapp_flows.transport.exchange import Permit, Write, send, send_blocking
 from airflow_whatsapp_flows.transport.network import NetworkPolicy
 from airflow_whatsapp_flows.transport.policy import SendPolicy
 from airflow_whatsapp_flows.transport.session import Session, open_session
 
-__all__ = ["Credentials", "NetworkPolicy", "Permit", "SendPolicy", "Session", "open_session", "send", "send_blocking"]
+__all__ = [
+    "Credentials",
+    "NetworkPolicy",
+    "Permit",
+    "SendPolicy",
+    "Session",
+    "Write",
+    "open_session",
+    "send",
+    "send_blocking",
+]

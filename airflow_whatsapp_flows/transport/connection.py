@@ -52,16 +52,19 @@ class Connection(asyncio.Protocol):
             raise ConnectionResetError
         self._attach(transport)
 
-    def exchange(self, head: bytes, content: bytes, reader: ReplyReader, deadline: float) -> asyncio.Future[None]:
-        """Write a request at once; the future is done when the reader has a complete reply.
+    def exchange(
+        self, head: bytes, content: bytes, reader: ReplyReader, deadline: float, waiter: asyncio.Future[None]
+    ) -> None:
+        """Write a request at once.
 
         Args:
             head: of the request.
             content: of the request; the rest of large content is written as the connection takes it.
             reader: of its reply.
             deadline: time of the loop when :meth:`expire` is to be called.
+            waiter: done when the reader has a complete reply, or a failure.
         """
-        self._waiter = waiter = self._loop.create_future()
+        self._waiter = waiter
         self._reader, self.expires_at = reader, deadline
         early, self._early = self._early, None
         if len(content) <= _WRITE_BYTES:
@@ -72,7 +75,6 @@ class Connection(asyncio.Protocol):
             self._write_more()
         if early:
             self.data_received(early)
-        return waiter
 
     def is_usable(self) -> bool:
         """Whether it is open, and nothing has arrived since the last reply.
@@ -114,12 +116,9 @@ class Connection(asyncio.Protocol):
         self._waiter = self._reader = None
         if reader is not None:
             reader.release()
-        if waiter is None or waiter.done():
-            return
-        if error is None:
+            reader.failure = error
+        if waiter is not None and not waiter.done():
             waiter.set_result(None)
-        else:
-            waiter.set_exception(error)
 
     def _lose(self, error: Exception | None) -> None:
         """End the exchange with the connection."""

@@ -115,7 +115,11 @@ class Connector:
         head = request_head(f"CONNECT {host}:{route.port}", target.host_field, (), self.proxy_field)
         reader = ReplyReader(0, ends_with_head=True)
         try:
-            await connection.exchange(head, b"", reader, math.inf)
+            opened = asyncio.get_running_loop().create_future()
+            connection.exchange(head, b"", reader, math.inf, opened)
+            await opened
+            if reader.failure is not None:
+                raise reader.failure
         except Exception as error:
             raise ProxyUnreachableError from error
         if not 200 <= reader.status < 300:

@@ -18,8 +18,9 @@ from airflow_whatsapp_flows.transport.request_head import Target, length_line, r
 from airflow_whatsapp_flows.transport.resolver import AddressRefusedError
 from airflow_whatsapp_flows.transport.session import Session, open_session
 
-Write = Callable[[], None]
-"""Writes a request at once, if its connection is still clean."""
+Write = Callable[["asyncio.Future[None] | None"], bool]
+"""Writes a request at once, if its connection is still clean; returns whether it did. The future, if any, is then done
+when the exchange is over: who waits for it anyway is woken once."""
 Permit = Callable[[Write], Awaitable[None]]
 """Awaited immediately before a request is written. It may call its argument to write the request at once, from any
 callback of the event loop; otherwise the request is written when it returns."""
@@ -153,10 +154,12 @@ class _Attempt:
         pool = self.session.pool
         asked = pool.loop.time()
 
-        def write() -> None:
-            if self.reply is None and self.connection.is_usable():
-                self.begun += pool.loop.time() - asked
-                self.write()
+        def write(waiter: asyncio.Future[None] | None) -> bool:
+            if self.reply is not None or not self.connection.is_usable():
+                return False
+            self.begun += pool.loop.time() - asked
+            self.write(waiter)
+            return True
 
         try:
             await permit(write)
@@ -168,12 +171,15 @@ class _Attempt:
         if self.reply is None:
             self.begun += pool.loop.time() - asked
 
-    def write(self) -> ReplyReader:
+    def write(self, waiter: asyncio.Future[None] | None = None) -> ReplyReader:
         """Write the request."""
         request, policy = self.request, self.policy
         reader = self.reader = ReplyReader(policy.max_content, ends_with_head=request.method.upper() == "HEAD")
         deadline = self.begun + policy.deadline
-        self.reply = self.session.pool.exchange(self.connection, self.head, request.content, reader, deadline)
+        pool = self.session.pool
+        reply = self.reply = waiter or pool.loop.create_future()
+        self.connection.exchange(self.head, request.content, reader, deadline, reply)
+        pool.wake_at(deadline)
         return reader
 
     async def exchange(self) -> HttpResponse:
@@ -184,6 +190,8 @@ class _Attempt:
                 await self.reply
         finally:
             self.session.pool.put_back(self.route, self.connection, reader)
+        if reader.failure is not None:
+            raise reader.failure
         return reader.response(self.elapsed_ms())
 
     def elapsed_ms(self) -> int:

@@ -77,14 +77,6 @@ class ConnectionPool:
         self._expire_at(connection, self.loop.time() + _IDLE_SECONDS)
         return connection
 
-    def exchange(
-        self, connection: Connection, head: bytes, content: bytes, reader: ReplyReader, deadline: float
-    ) -> asyncio.Future[None]:
-        """Write a request at once; the future is done when its reply is complete, and fails at the deadline."""
-        waiter = connection.exchange(head, content, reader, deadline)
-        self._wake_at(deadline)
-        return waiter
-
     def put_back(self, route: Route, connection: Connection, reader: ReplyReader | None) -> None:
         """Keep a connection whose reply is complete, or that was not used; close any other."""
         now = self.loop.time()
@@ -109,9 +101,10 @@ class ConnectionPool:
 
     def _expire_at(self, connection: Connection, when: float) -> None:
         connection.expires_at = when
-        self._wake_at(when)
+        self.wake_at(when)
 
-    def _wake_at(self, when: float) -> None:
+    def wake_at(self, when: float) -> None:
+        """See to it that what is over by then is ended then: exchanges at their deadline, and idle connections."""
         if when < self._timer_at:
             if self._timer is not None:
                 self._timer.cancel()
@@ -130,7 +123,7 @@ class ConnectionPool:
             if (open_ones := [connection for connection in kept if not connection.is_closed])
         }
         rest = [connection.expires_at for connection in self._connector.connections if not connection.is_closed]
-        self._wake_at(min((when for when in rest if when > now), default=math.inf))
+        self.wake_at(min((when for when in rest if when > now), default=math.inf))
 
     async def close(self) -> None:
         """Close every connection, without waiting to write what a server that replied early did not read."""

@@ -54,7 +54,8 @@ class ReplyReader:
 
     __slots__ = (
         "_codings", "_ended", "_ends_with_head", "_fields", "_keeps_alive", "_limit", "_overhead", "_parser", "_pieces",
-        "_reason", "_size", "_status", "_tail", "headers", "is_complete", "is_reusable", "is_silent", "status",
+        "_reason", "_size", "_status", "_tail", "failure", "headers", "is_complete", "is_reusable",
+        "is_silent", "status",
     )  # fmt: skip
 
     def __init__(self, limit: int, *, ends_with_head: bool = False) -> None:
@@ -68,6 +69,8 @@ class ReplyReader:
         self.headers: Headers = ()
         self.status = 0
         """Status of the final head; 0 until it is there."""
+        self.failure: Exception | None = None
+        """Why there will be no complete reply."""
         self.is_silent = True
         self.is_complete = False
         self.is_reusable = False

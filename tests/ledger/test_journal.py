@@ -74,7 +74,7 @@ async def test_what_follows_a_commit_comes_before_anything_that_waits_for_it(led
     async with Journal(ledger) as journal:
         first = journal.add(intent("r-1"))
         waiting = asyncio.create_task(wait_for(first, "first"))
-        second = journal.add(intent("r-2"), lambda: order.append(f"{len(attempts_of(ledger, 'r-2'))} committed"))
+        second = journal.add(intent("r-2"), lambda _: order.append(f"{len(attempts_of(ledger, 'r-2'))} committed"))
         await asyncio.gather(waiting, wait_for(second, "second"))
 
     assert order[0] == "1 committed"
@@ -86,15 +86,15 @@ async def test_nothing_follows_an_intent_that_is_refused_or_no_longer_wanted(led
     async with Journal(ledger) as journal:
         await journal.add(intent("r-1"))
         with pytest.raises(IntentConflictError):
-            await journal.add(intent("r-1"), lambda: followed.append("refused"))
-        journal.add(intent("r-2"), lambda: followed.append("cancelled")).cancel()
+            await journal.add(intent("r-1"), lambda _: followed.append("refused"))
+        journal.add(intent("r-2"), lambda _: followed.append("cancelled")).cancel()
         await journal.add(intent("r-3"))
 
     assert followed == []
 
 
 async def test_an_error_in_what_follows_reaches_the_caller(ledger: Ledger) -> None:
-    def fail() -> None:
+    def fail(_: object) -> None:
         raise LookupError
 
     async with Journal(ledger) as journal:
@@ -457,3 +457,20 @@ class NoAnswerError(Exception):
     """The driver's error for a session that failed but may still exist on the server."""
 
     sqlstate = "08006"
+
+
+async def test_what_follows_may_take_the_future_over(ledger: Ledger) -> None:
+    taken: list[asyncio.Future[None]] = []
+
+    def take(done: asyncio.Future[None]) -> bool:
+        taken.append(done)
+        return True
+
+    async with Journal(ledger) as journal:
+        added = journal.add(intent("r-1"), take)
+        await journal.add(intent("r-2"))
+        await asyncio.sleep(0)
+        assert taken == [added]
+        assert not added.done()
+        taken[0].set_result(None)
+        await added

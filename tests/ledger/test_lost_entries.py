@@ -18,3 +18,4 @@ def test_long_results_never_stop_a_run(monkeypatch: pytest.MonkeyPatch, keeps: b
         made = intent(f"r-{number}")
         recent.add(number, [made, AttemptEnd(made, Fate.SUCCEEDED, 200, None, "x" * 400, 1.0)])
     assert recent.requests == 10
+    assert [number for number, *_ in recent._commits] == ([8, 9] if keeps else [])

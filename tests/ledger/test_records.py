@@ -67,7 +67,7 @@ def test_reads_the_record_of_a_dag_run(ledger: Ledger) -> None:
 
 
 def test_only_once_includes_requests_of_dag_runs(ledger: Ledger) -> None:
-    run = intent("manual__1")._replace(replay_no=None, phone="+525599990000")
+    run = intent("manual__1", phone="+525599990000")
     with ledger.write() as connection:
         write_entries(connection, [run])
         write_entries(connection, [AttemptEnd(run, Fate.SUCCEEDED, 201, None, None, 1.0)])

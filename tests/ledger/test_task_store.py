@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from airflow_whatsapp_flows.errors import IntentConflictError, LedgerError
 from airflow_whatsapp_flows.flow.delivery.table import Fate
@@ -58,7 +59,7 @@ def test_reading_writes_nothing_to_disk(url: str) -> None:
 
 def test_a_visit_counts_its_own_attempts_and_those_of_its_key(ledger: TaskLedger) -> None:
     def intent(subject: Subject, step: str, visit: int, key: str) -> Intent:
-        return INTENT._replace(subject=subject, step=step, visit=visit, key=key)
+        return replace(INTENT, subject=subject, step=step, visit=visit, key=key)
 
     with ledger.transaction() as transaction:
         for step, visit, key in (("A", 1, "k2"), ("A", 1, "k1"), ("A", 2, "k2"), ("A", 2, "k3"), ("B", 2, "k2")):

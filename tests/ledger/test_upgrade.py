@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import create_engine, func, select, update
 
 from airflow_whatsapp_flows.errors import LedgerError, OnceClaimedError
@@ -243,7 +244,7 @@ async def test_an_upgrade_adds_claims_for_earlier_requests(ledger_url: str, *, o
         async with Journal(ledger) as journal:
             mark = ("phone:+525512340009",)  # of the DAG run r-9
             asked = intent("new", step="Create contact", once=OnceClaim("Create contact", mark))
-            asked = asked._replace(subject=Subject("lead_to_crm", "new"))
+            asked = replace(asked, subject=Subject("lead_to_crm", "new"))
             [done] = await asyncio.gather(journal.add(asked), return_exceptions=True)
 
     # The hand-written DAG was never replayed, so nobody knows whether it may be one of these.

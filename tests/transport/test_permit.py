@@ -87,8 +87,8 @@ async def test_a_request_is_written_when_the_permit_says_so(ok: HostileServer) -
     arrived: list[int] = []
 
     async def permit(write: Write) -> None:
-        write()
-        write()  # a second time does nothing
+        write(None)
+        write(None)  # a second time does nothing
         for _ in range(500):
             if ok.requests:
                 break
@@ -110,7 +110,7 @@ async def test_a_connection_whose_request_was_written_is_not_used_again_if_the_p
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
 
     async def permit(write: Write) -> None:
-        write()
+        write(None)
         raise LookupError
 
     async with open_session(LOOPBACK) as session:
@@ -128,7 +128,7 @@ async def test_the_deadline_counts_from_the_write(serve: Serve) -> None:
 
     async def permit(write: Write) -> None:
         await asyncio.sleep(0.3)
-        write()
+        write(None)
 
     async with open_session(LOOPBACK) as session:
         got = await post(server, session, permit, SendPolicy(deadline=0.5))

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from json.encoder import encode_basestring as _quote
+
+import msgspec
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body.encoded import (
+    MAX_CONTENT,
     NO_FILES,
     SHORT,
     EncodedBody,
@@ -24,8 +28,11 @@ from airflow_whatsapp_flows.flow.template.caged import CagedTemplate
 from airflow_whatsapp_flows.flow.template.filters import json_text as written
 from airflow_whatsapp_flows.flow.template.language import Data, Template, TemplateLanguage, Tree, TreeFault
 from airflow_whatsapp_flows.flow.template.sizes import Room
+from airflow_whatsapp_flows.flow.template.variables import Lookups
 
-_NOTHING: Mapping[str, object] = {}
+_SCALARS = frozenset((str, int, bool, type(None)))
+_SHORT = 65_536
+"""Values that have more characters than this in all are checked against the limit one by one."""
 CONTENT_TYPE = "application/json"
 """RFC 8259 §11 defines no charset parameter: JSON is UTF-8."""
 
@@ -35,32 +42,46 @@ class JsonBody(WithoutFiles):
     """A JSON value.
 
     Attributes:
-        frame: the JSON to send in pieces, an empty one in the place of each value of a contact.
-        slots: the places of these values, each with its scope and name if it is a variable and nothing else, and its
-            leaf.
+        frame: the JSON before, between and behind the values of a contact.
+        leaves: these values.
         templates: every template in it, in order.
-        literal: bytes that are the same for all contacts.
+        variables: the leaves that are a variable and nothing else.
+        computed: the other leaves, each with its number.
     """
 
     frame: tuple[bytes, ...]
-    slots: tuple[tuple[int, str, str, Leaf], ...]
+    leaves: tuple[Leaf, ...]
     templates: tuple[Template, ...]
-    literal: int = 0
+    variables: Lookups
+    computed: tuple[tuple[int, Template], ...]
 
     def encode(self, values: Mapping[str, object], files: Mapping[str, FileContent] = NO_FILES) -> EncodedBody:
         """The JSON for one contact; see :class:`~airflow_whatsapp_flows.flow.body.encoded.Body`."""
-        room = content_room(self.literal)
-        write = partial(_write_value, room)
-        pieces = list(self.frame)
-        for place, scope, name, leaf in self.slots:
-            value = values.get(scope, _NOTHING).get(name) if scope else None  # type: ignore[attr-defined]  # a mapping
-            if type(value) is str and len(value) <= SHORT and value.isascii():  # as most values are
-                pieces[place] = text = _quote(value).encode("ascii")
-                room.left -= len(text)
-                if room.left >= 0:
-                    continue
-            pieces[place] = leaf.encode(values, write)  # says where there is no more room
-        return EncodedBody(b"".join(pieces), CONTENT_TYPE)
+        content = self._encode_scalars(values)
+        return EncodedBody(self._encode_each(values) if content is None else content, CONTENT_TYPE)
+
+    def _encode_scalars(self, values: Mapping[str, object]) -> bytes | None:
+        """The JSON if all values are short and no lists, as most are; ``None`` if there is anything unusual."""
+        try:
+            found = self.variables.find(values)
+            for number, template in self.computed:
+                value = template.evaluate(values)
+                if type(value) not in _SCALARS or len(str(value)) > _SHORT:
+                    return None
+                found.insert(number, value)
+            if not _SCALARS.issuperset(map(type, found)) or sum(map(len, map(str, found))) > _SHORT:
+                return None
+            pieces = [*chain.from_iterable(zip(self.frame, map(msgspec.json.encode, found), strict=False))]
+        except (LookupError, TypeError, ValueError, RenderError):
+            return None
+        content = b"".join([*pieces, *self.frame[-1:]])
+        return content if len(content) <= MAX_CONTENT else None
+
+    def _encode_each(self, values: Mapping[str, object]) -> bytes:
+        """The JSON, value by value, within the limit; says which value cannot be sent."""
+        write = partial(_write_value, content_room(sum(map(len, self.frame))))
+        pieces = [leaf.encode(values, write) for leaf in self.leaves]
+        return b"".join([*chain.from_iterable(zip(self.frame, pieces, strict=False)), *self.frame[-1:]])
 
 
 def parse_json(body: object, language: TemplateLanguage) -> JsonBody:
@@ -73,19 +94,21 @@ def parse_json(body: object, language: TemplateLanguage) -> JsonBody:
         TreeFault: a leaf or a key cannot be sent; has the path.
     """
     if isinstance(body, str) and not body.strip():
-        return JsonBody((), (), ())
+        return JsonBody((), (), (), Lookups(), ())
     tree = parse_json_text(body, language) if isinstance(body, str) else tree_of(body, language)
     pieces = tuple(_merge(_pieces(tree, ())))
-    frame = tuple(piece if isinstance(piece, bytes) else b"" for piece in pieces)
-    slots = tuple(
-        (place, *_variable_of(piece.template), piece) for place, piece in enumerate(pieces) if isinstance(piece, Leaf)
-    )
-    return JsonBody(frame, slots, templates_of(tree), sum(map(len, frame)))
-
-
-def _variable_of(template: Template) -> tuple[str, str]:
-    variable = template.variable if isinstance(template, CagedTemplate) else None
-    return variable or ("", "")
+    frame = tuple(piece for piece in pieces if isinstance(piece, bytes))
+    leaves = tuple(piece for piece in pieces if isinstance(piece, Leaf))
+    variables: list[tuple[str, str]] = []
+    computed: list[tuple[int, Template]] = []
+    for number, leaf in enumerate(leaves):
+        variable = leaf.template.variable if isinstance(leaf.template, CagedTemplate) else None
+        if variable is None:
+            computed.append((number, leaf.template))
+        else:
+            variables.append(variable)
+    scopes, names = tuple(scope for scope, _ in variables), tuple(name for _, name in variables)
+    return JsonBody(frame, leaves, templates_of(tree), Lookups(scopes, names), tuple(computed))
 
 
 def json_text(value: object, room: Room | None = None) -> str:

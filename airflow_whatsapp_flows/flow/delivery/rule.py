@@ -7,6 +7,8 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+import msgspec
+
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.delivery.table import TABLE, Delivery, Event, Fate
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
@@ -78,8 +80,7 @@ class RetryRule:
 
     def asks_to_slow_down(self, result: ActionResult) -> bool:
         """Whether ``slow_down_when`` is true for a reply; false if it cannot be evaluated."""
-        kind = result.error.kind if result.error else None
-        if self.slow_down_when is None or kind not in _READABLE:
+        if self.slow_down_when is None or (result.error.kind if result.error else None) not in _READABLE:
             return False
         try:
             return bool(self.slow_down_when.evaluate(result.as_value()))
@@ -216,5 +217,13 @@ def idempotency_key(*parts: str | int | None) -> str:
     In a flow, the parts are flow ID, step, response ID, visit, and epoch; in a hand-written DAG, the DAG, task, run ID,
     and map index.
     """
-    text = _COMPACT.encode(parts)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]
+    return hashlib.sha256(_ascii_json(parts)).hexdigest()[:32]
+
+
+def _ascii_json(parts: tuple[str | int | None, ...]) -> bytes:
+    """The parts as compact JSON in ASCII, as the json module writes it; msgspec takes a fifth of the time."""
+    try:
+        text = msgspec.json.encode(parts)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        text = b"\x7f"
+    return text if text.isascii() and b"\x7f" not in text else _COMPACT.encode(parts).encode("ascii")

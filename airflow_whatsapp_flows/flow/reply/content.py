@@ -10,7 +10,7 @@ from typing import Any
 from airflow_whatsapp_flows.flow.json_values import JsonReplyError, read_json
 from airflow_whatsapp_flows.flow.reply.xml_content import XmlReplyError, add_item, read_xml
 from airflow_whatsapp_flows.flow.request.messages import HttpResponse
-from airflow_whatsapp_flows.flow.storable import MAX_DEPTH, UnparsableContent, clean, storable_text
+from airflow_whatsapp_flows.flow.storable import MAX_DEPTH, UnparsableContent, clean, is_storable_json, storable_text
 from airflow_whatsapp_flows.flow.template.language import Value
 
 MAX_YAML_BYTES = 262_144
@@ -43,6 +43,8 @@ def parse_content(response: HttpResponse) -> Value:
         value = parse(content)
     except RecursionError:
         raise UnparsableContent(f"it is nested deeper than {MAX_DEPTH} levels") from None
+    if parse is _json and is_storable_json(content):
+        return value  # type: ignore[no-any-return]  # plain data
     cleaned: Value = clean(value, MAX_DEPTH)
     return cleaned
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, cast
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from airflow_whatsapp_flows.errors import RenderError
@@ -290,7 +291,7 @@ def _mark(found_one: _Needle, found: str) -> str:
     return mark(found_one.name, found_one.form, found_one.text, found)
 
 
-class Veil(NamedTuple):
+class Veil(Struct, frozen=True, eq=False):
     """How the result of one visit is recorded and restored, for every driver of a walk.
 
     Sensitive values that are known before the request is sent are marked. Those that the server returns are kept if a

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
@@ -24,7 +26,7 @@ from airflow_whatsapp_flows.flow.request.messages import (
     TransportFailure,
 )
 from airflow_whatsapp_flows.flow.secrets import HIDDEN, SoughtSecrets, hide, hide_in, names_secret
-from airflow_whatsapp_flows.flow.storable import UnparsableContent, storable_key, storable_text
+from airflow_whatsapp_flows.flow.storable import RESERVED_KEYS, UnparsableContent, storable_key, storable_text
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.language import Value
 
@@ -247,18 +249,27 @@ def _status_message(reply: HttpResponse) -> str:
     return message
 
 
+_first, _second = itemgetter(0), itemgetter(1)
+_LOCATIONS = frozenset({"location", "content-location"})
+_CHANGED = _HIDDEN_HEADERS | _LOCATIONS | RESERVED_KEYS
+
+
 def _headers_for_result(headers: Headers) -> dict[str, str]:
+    names, values = tuple(map(str.lower, map(_first, headers))), tuple(map(_second, headers))
+    if _CHANGED.isdisjoint(names) and len(set(names)) == len(names) and "".join((*names, *values)).isprintable():
+        return dict(zip(names, values, strict=True))
     shown: dict[str, str] = {}
     for name, value in headers:
         folded = name.lower()
         if folded not in _HIDDEN_HEADERS:
             folded, value = storable_key(folded), storable_text(value)
-            if folded in ("location", "content-location"):
+            if folded in _LOCATIONS:
                 value = mask_url(value)
             shown[folded] = f"{shown[folded]}, {value}" if folded in shown else value
     return shown
 
 
+@lru_cache(maxsize=256)
 def mask_url(url: str) -> str:
     """Mask a URL: without user name and password, and with only flags and short numbers in its query."""
     try:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -153,7 +153,7 @@ def parse_request(
         faults.extend(_more_faults(text, faults, language))
     if url is None or parameters is None or headers is None or body is None:
         return None, faults
-    return RequestPlan(text.method, replace(url, query_params=parameters), headers, *body, text.connection), faults
+    return RequestPlan(text.method, url.with_parameters(parameters), headers, *body, text.connection), faults
 
 
 class _Parts:

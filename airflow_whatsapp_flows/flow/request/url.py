@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -19,6 +19,7 @@ from airflow_whatsapp_flows.flow.template.language import (
     Tree,
     Value,
     fill,
+    leaves,
     parse_tree,
 )
 from airflow_whatsapp_flows.flow.template.placeholders import Placeholder, find_placeholders
@@ -48,12 +49,23 @@ class UrlPlan:
         segments: the segments of the path, each as literal and placeholder pieces.
         query: names, encoded, and the pieces of their values; ``None`` for a name without ``=``.
         query_params: names and trees of the separate query parameters.
+        fixed: the whole URL, if it is the same for all contacts; else empty.
     """
 
     origin: str
     segments: tuple[tuple[Piece, ...], ...]
     query: tuple[tuple[str, tuple[Piece, ...] | None], ...]
     query_params: tuple[tuple[str, Tree], ...]
+    fixed: str = ""
+
+    def with_parameters(self, query_params: tuple[tuple[str, Tree], ...]) -> UrlPlan:
+        """The same URL with separate query parameters."""
+        plan = replace(self, query_params=query_params)
+        varies = plan.templates or any(True for _, tree in query_params for _ in leaves(tree))
+        try:
+            return plan if varies else replace(plan, fixed=plan.build({}))
+        except RenderError:
+            return plan  # each contact gets the error
 
     def build(self, values: Mapping[str, object]) -> str:
         """The URL for one contact: ASCII, percent-encoded.
@@ -61,6 +73,8 @@ class UrlPlan:
         Raises:
             RenderError: an answer would change the path, or the URL gets too long.
         """
+        if self.fixed:
+            return self.fixed
         room = Room(MAX_URL, _TOO_LONG, "url")
         path = "".join("/" + self._segment(pieces, values, room) for pieces in self.segments)
         pairs = [name if pieces is None else f"{name}={_encode(pieces, values, room)}" for name, pieces in self.query]

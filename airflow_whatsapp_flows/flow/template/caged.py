@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from airflow_whatsapp_flows.errors import MissingValueError
 from airflow_whatsapp_flows.flow.template.cage import Expression, MissingPolicy, room_for_results
@@ -20,10 +21,13 @@ from airflow_whatsapp_flows.flow.template.references import (
 )
 from airflow_whatsapp_flows.flow.template.sizes import Room
 from airflow_whatsapp_flows.flow.template.spelling import Syntax, find_opening, find_statement
-from airflow_whatsapp_flows.flow.template.variables import SCOPES
+from airflow_whatsapp_flows.flow.template.variables import SCOPES, Lookups
 
 MAX_TEMPLATE_BYTES = 64_000
 """Size that one text of a flow may have, in bytes of UTF-8."""
+
+_SHORT = 65_536
+"""Values of a text that have more characters than this are joined one by one, within its limit."""
 
 MAX_IN_TEXT = 1_000
 """Placeholders in one text; each takes time to parse, and one with a filter takes as long as twenty without."""
@@ -59,12 +63,16 @@ class CagedTemplate:
         parts: literal texts and placeholders, in order.
         references: every reference in it, in order.
         computes: whether any placeholder is more than a variable.
+        lookups: the placeholders, if all are variables right below their scopes.
+        frame: the literal texts before, between and behind those; empty ones too.
     """
 
     text: str
     parts: tuple[str | _Lookup | Expression, ...]
     references: tuple[Reference, ...]
     computes: bool
+    lookups: Lookups | None = None
+    frame: tuple[str, ...] = ()
 
     @property
     def variable(self) -> tuple[str, str] | None:
@@ -76,14 +84,44 @@ class CagedTemplate:
 
     def render(self, values: Mapping[str, object]) -> str:
         """See :class:`~airflow_whatsapp_flows.flow.template.language.Template`."""
+        if self.lookups is not None:
+            short = self._render_texts(self.lookups, values)
+            if short is not None:
+                return short
         room = room_for_results() if self.computes else None
         return join_texts(part if isinstance(part, str) else part.evaluate(values, room) for part in self.parts)
+
+    def _render_texts(self, lookups: Lookups, values: Mapping[str, object]) -> str | None:
+        """The text if all values are texts, as most are; ``None`` if there is anything unusual."""
+        try:
+            found = lookups.find(values)
+            if sum(map(len, found)) > _SHORT:  # type: ignore[arg-type]  # a number has no length
+                return None
+            text = "".join(chain.from_iterable(zip(self.frame, found, strict=False)))  # type: ignore[arg-type]
+        except (LookupError, TypeError):
+            return None
+        return f"{text}{self.frame[-1]}"
 
     def evaluate(self, values: Mapping[str, object]) -> Value:
         """See :class:`~airflow_whatsapp_flows.flow.template.language.Template`."""
         if len(self.parts) == 1 and not isinstance(self.parts[0], str):
             return self.parts[0].evaluate(values)
         return self.render(values)
+
+
+def _frame_of(parts: Sequence[str | _Lookup | Expression]) -> tuple[Lookups | None, tuple[str, ...]]:
+    """What :attr:`CagedTemplate.lookups` and :attr:`CagedTemplate.frame` hold."""
+    frame = [""]
+    found: list[Reference] = []
+    for part in parts:
+        if isinstance(part, str):
+            frame[-1] = part
+            continue
+        if not isinstance(part, _Lookup) or len(part.reference.path) != 1:
+            return None, ()
+        found.append(part.reference)
+        frame.append("")
+    return Lookups(tuple(one.scope for one in found), tuple(one.path[0] for one in found)), tuple(frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +189,7 @@ class CagedLanguage:
         if position < len(text):
             parts.append(text[position:])
         computes = any(isinstance(part, Expression) for part in parts)
-        return CagedTemplate(text, tuple(parts), tuple(references), computes)
+        return CagedTemplate(text, tuple(parts), tuple(references), computes, *_frame_of(parts))
 
     def parse_variable(self, text: str) -> Reference:
         """Parse a text that must be one variable, such as the field of a condition: bare, or as a placeholder.

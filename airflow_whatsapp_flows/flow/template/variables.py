@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from operator import getitem
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 from airflow_whatsapp_flows.flow.template.language import Value
 
@@ -42,7 +45,10 @@ class Variables(Mapping[str, Mapping[str, Value]]):
         flow_execution_variables: values passed when the flow started.
     """
 
-    __slots__ = ("_scopes",)
+    __slots__ = ("_scopes", "get")
+
+    get: Callable[..., Any]
+    """The values of a scope: the method of the dict itself, because it is called for every placeholder."""
 
     def __init__(
         self,
@@ -62,6 +68,7 @@ class Variables(Mapping[str, Mapping[str, Value]]):
                 MappingProxyType(dict(flow_execution_variables)) if flow_execution_variables else _NOTHING
             ),
         }
+        self.get = self._scopes.get
 
     def __getitem__(self, scope: str) -> Mapping[str, Value]:
         return self._scopes[scope]
@@ -72,15 +79,9 @@ class Variables(Mapping[str, Mapping[str, Value]]):
     def __len__(self) -> int:
         return len(self._scopes)
 
-    def get(self, scope: str, default: Any = None) -> Any:
-        """The values of a scope; faster than ``Mapping.get``, because it is called for every placeholder."""
-        return self._scopes.get(scope, default)
-
     def with_step(self, name: str, value: Value) -> Variables:
         """The same values plus ``step.<name>``."""
-        other = object.__new__(Variables)
-        other._scopes = {**self._scopes, "step": MappingProxyType({**self._scopes["step"], name: value})}
-        return other
+        return self._with_scope("step", {**self._scopes["step"], name: value})
 
     def with_contact(self, changes: Mapping[str, Value], meta: Mapping[str, Value]) -> Variables:
         """The same values, with some contact fields changed.
@@ -95,9 +96,38 @@ class Variables(Mapping[str, Mapping[str, Value]]):
             contact["meta"] = {**(known if isinstance(known, dict) else {}), **meta}
             contact.update((name, value) for name, value in meta.items() if name not in (*BUILT_IN_FIELDS, "meta"))
         contact.update(changes)
+        return self._with_scope("contact", contact)
+
+    def _with_scope(self, scope: str, values: dict[str, Value]) -> Variables:
         other = object.__new__(Variables)
-        other._scopes = {**self._scopes, "contact": MappingProxyType(contact)}
+        other._scopes = scopes = self._scopes.copy()
+        scopes[scope] = MappingProxyType(values)
+        other.get = scopes.get
         return other
+
+
+_look_up: Callable[[Any, str], Value] = getitem
+
+
+class Lookups(Struct, frozen=True):
+    """Variables right below their scopes, which are looked up without a step in Python for each.
+
+    Attributes:
+        scopes: of each variable.
+        names: of each variable.
+    """
+
+    scopes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def find(self, values: Mapping[str, Any]) -> list[Value]:
+        """The values of the variables, in order.
+
+        Raises:
+            LookupError: one is missing.
+            TypeError: there is no such scope.
+        """
+        return list(map(_look_up, map(values.get, self.scopes), self.names))
 
 
 def global_variables(now: dt.datetime) -> dict[str, Value]:

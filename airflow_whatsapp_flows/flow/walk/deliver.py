@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt, SendNext, Settled, next_move, was_withdrawn
 from airflow_whatsapp_flows.flow.delivery.rule import RetryRule, fate_of
@@ -24,7 +25,7 @@ from airflow_whatsapp_flows.flow.walk.perform import SendAction
 T = TypeVar("T")
 
 
-class Prepare(NamedTuple):
+class Prepare(Struct, frozen=True):
     """Step: complete the request with what its connection adds; answer with the :class:`HttpRequest`.
 
     Attributes:
@@ -34,7 +35,7 @@ class Prepare(NamedTuple):
     effect: SendAction
 
 
-class Recall(NamedTuple):
+class Recall(Struct, frozen=True):
     """Step: find the attempts so far; answer with them as a list.
 
     Attributes:
@@ -48,13 +49,13 @@ class Recall(NamedTuple):
     base: str
 
 
-class Rest(NamedTuple):
+class Rest(Struct, frozen=True):
     """Step: wait for a delay of the flow, for this number of seconds. The answer is ignored."""
 
     seconds: float
 
 
-class Pause(NamedTuple):
+class Pause(Struct, frozen=True):
     """Step: wait before another attempt; answer whether to make it.
 
     Attributes:
@@ -66,7 +67,7 @@ class Pause(NamedTuple):
     result: ActionResult | None
 
 
-class Intend(NamedTuple):
+class Intend(Struct, frozen=True):
     """Step: make the intent durable, before the first byte; answer with the epoch seconds recorded as its begin.
 
     Attributes:
@@ -82,7 +83,7 @@ class Intend(NamedTuple):
     number: int
 
 
-class Exchange(NamedTuple):
+class Exchange(Struct, frozen=True):
     """Step: send the request, once; answer with the reply, or with ``None`` if it was withdrawn and nothing was sent.
 
     Attributes:
@@ -92,7 +93,7 @@ class Exchange(NamedTuple):
     request: HttpRequest
 
 
-class Note(NamedTuple):
+class Note(Struct, frozen=True):
     """Step: record the outcome of the attempt. The answer is ignored.
 
     Attributes:

@@ -31,7 +31,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
-class ContactResponse(Struct, frozen=True, kw_only=True):
+class ContactResponse(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The recorded answers of one contact.
 
     Attributes:
@@ -52,7 +52,7 @@ class ContactResponse(Struct, frozen=True, kw_only=True):
     id: str | None = None
     contact: Mapping[str, Value] = msgspec.field(default_factory=dict)
     step: Mapping[str, Value] = msgspec.field(default_factory=dict)
-    global_variables: Mapping[str, Value] = msgspec.field(default_factory=dict)
+    global_variables: Mapping[str, Value] = msgspec.field(name="global", default_factory=dict)
     flow_execution_variables: Mapping[str, Value] = msgspec.field(default_factory=dict)
     created_on: str | None = None
     history: Mapping[str, tuple[Value, ...]] = msgspec.field(default_factory=dict)
@@ -77,6 +77,8 @@ class ContactResponse(Struct, frozen=True, kw_only=True):
             step: its name.
             used: answers that are over: each was given once, and a later visit does not get it again.
         """
+        if not self.history:
+            return (self.step[step],) if not used and step in self.step else ()
         answers = self.history.get(step, ())
         # The last answer of a history stands in 'step' too.
         if step in self.step and (not answers or answers[-1] != self.step[step]):
@@ -109,6 +111,42 @@ def read_response(value: object) -> ContactResponse:
     Raises:
         ResponseError: it is not an object, contains an unknown key, or a part has the wrong type.
     """
+    try:
+        response = msgspec.convert(value, StoredResponse).as_response()
+    except msgspec.ValidationError:  # it has a history, dotted names, or something that is wrong
+        response = None
+    return response or _read_each(value)
+
+
+class StoredResponse(Struct, forbid_unknown_fields=True):
+    """A response as most are: with plain parts only, and without results of the platform."""
+
+    id: str | None = None
+    contact: dict[str, Any] = {}
+    step: dict[str, Any] = {}
+    global_variables: dict[str, Any] = msgspec.field(name="global", default_factory=dict)
+    flow_execution_variables: dict[str, Any] = {}
+    created_on: str | None = None
+
+    def as_response(self) -> ContactResponse | None:
+        """The response; ``None`` if a phone number may be several."""
+        phone, canonical = self.contact.get("phone"), self.contact.get("canonical_phone")
+        if (phone is not None and has_several_phones(phone)) or (
+            canonical is not None and has_several_phones(canonical)
+        ):
+            return None
+        return ContactResponse(
+            id=self.id or None,
+            contact=self.contact,
+            step=self.step,
+            global_variables=self.global_variables,
+            flow_execution_variables=self.flow_execution_variables,
+            created_on=self.created_on or None,
+        )
+
+
+def _read_each(value: object) -> ContactResponse:
+    """Read a response part by part, and say what is wrong with it."""
     if not isinstance(value, Mapping):
         raise ResponseError(f"a contact response must be an object, not {_kind(value)}")
     nested = _nest(value)

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from airflow_whatsapp_flows.flow.phones import has_several_phones
-from airflow_whatsapp_flows.flow.walk.response import KEYS, ContactResponse, read_response
+from airflow_whatsapp_flows.flow.walk.response import KEYS, ContactResponse, StoredResponse, read_response
 
 _NOT_CONTENT = "created_on"
 _parts_of = attrgetter(*("global_variables" if key == "global" else key for key in KEYS))
@@ -22,7 +21,8 @@ _parts_of = attrgetter(*("global_variables" if key == "global" else key for key 
 def response_value(response: ContactResponse) -> dict[str, Any]:
     """A response as plain data, what is empty left out; :func:`read_response` reads it back.
 
-    The keys keep their order, which an answer that is an object is sent in.
+    The keys keep their order, which an answer that is an object is sent in. msgspec writes a response without history
+    in the same way.
     """
     value = {key: item for key, item in zip(KEYS, _parts_of(response), strict=True) if item}
     if response.history:
@@ -31,18 +31,7 @@ def response_value(response: ContactResponse) -> dict[str, Any]:
     return value
 
 
-class _Stored(msgspec.Struct, forbid_unknown_fields=True):
-    """The JSON of :func:`response_value`."""
-
-    id: str | None = None
-    contact: dict[str, Any] = {}
-    step: dict[str, Any] = {}
-    global_variables: dict[str, Any] = msgspec.field(name="global", default_factory=dict)
-    flow_execution_variables: dict[str, Any] = {}
-    created_on: str | None = None
-
-
-_STORED = msgspec.json.Decoder(_Stored)
+_STORED = msgspec.json.Decoder(StoredResponse)
 
 
 def read_stored_response(text: str) -> ContactResponse:
@@ -52,34 +41,24 @@ def read_stored_response(text: str) -> ContactResponse:
         ResponseError: it is no contact response.
     """
     try:
-        stored = _STORED.decode(text)
+        response = _STORED.decode(text).as_response()
     except msgspec.ValidationError:  # it has a history, actions, or exits, or is none of ours
-        return read_response(msgspec.json.decode(text))
-    if any(has_several_phones(stored.contact.get(key)) for key in ("phone", "canonical_phone")):
-        return read_response(msgspec.json.decode(text))  # says so
-    return ContactResponse(
-        id=stored.id or None,
-        contact=stored.contact,
-        step=stored.step,
-        global_variables=stored.global_variables,
-        flow_execution_variables=stored.flow_execution_variables,
-        created_on=stored.created_on or None,
-    )
+        response = None
+    return response or read_response(msgspec.json.decode(text))
+
+
+def response_json(response: ContactResponse) -> str:
+    """The JSON of :func:`response_value`."""
+    return msgspec.json.encode(response_value(response) if response.history else response).decode()
 
 
 def content_digest(response: ContactResponse) -> str:
     """Equal for two responses of the same content, in whatever order their keys are."""
-    return digest_of(response_value(response))
-
-
-def digest_of(value: Mapping[str, Any]) -> str:
-    """The digest of a response's content.
-
-    Args:
-        value: of :func:`response_value`.
-    """
-    content = {key: item for key, item in value.items() if key != _NOT_CONTENT}
-    return _digest(content)
+    if not response.history:
+        return _digest(replace(response, created_on=None))
+    value = response_value(response)
+    value.pop(_NOT_CONTENT, None)
+    return _digest(value)
 
 
 def is_content(response: ContactResponse, digest: str | None) -> bool:
@@ -93,5 +72,5 @@ def is_content(response: ContactResponse, digest: str | None) -> bool:
     return digest is None or digest == content_digest(response) or digest == _digest(response_value(response))
 
 
-def _digest(value: dict[str, Any]) -> str:
-    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:32]
+def _digest(value: dict[str, Any] | ContactResponse) -> str:
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()[:32]

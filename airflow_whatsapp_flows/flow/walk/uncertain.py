@@ -47,6 +47,8 @@ class UncertainRequests:
     @property
     def open(self) -> tuple[UncertainRequest, ...]:
         """Every request that is currently in doubt."""
+        if not self._open:
+            return ()
         return tuple(doubt for doubts in self._open.values() for doubt in doubts)
 
     def forbid(self, step: Action) -> bool:
@@ -63,6 +65,8 @@ class UncertainRequests:
             The same under ``idempotent``; under ``keyed`` with the key of the visit in doubt when the bytes are equal;
             else ``None``.
         """
+        if not self._open:
+            return effect
         open_requests = self._open.get(effect.step.name, [])
         delivery = effect.step.retry.delivery
         if not open_requests or delivery is Delivery.IDEMPOTENT:

@@ -7,7 +7,6 @@ record of the contact. Airflow tasks, replays, and the command line drive the sa
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 
 from msgspec.structs import replace
@@ -52,6 +51,7 @@ from airflow_whatsapp_flows.flow.walk.start import check_exits, initial_variable
 from airflow_whatsapp_flows.flow.walk.uncertain import UncertainRequests
 
 Walking = Generator[Effect, EffectResult, Walk]
+_Immediate = Answered | Conditional | End | TriggerFlow | Message | ContactUpdate | Tag | Assignation | GoTo
 
 
 def walk(
@@ -105,31 +105,39 @@ class _Walker:
         self._record = record
         self._epoch = epoch
         self._uncertain_requests = UncertainRequests()
-        self._counts: Counter[str] = Counter()
-        self._used_answers: Counter[str] = Counter()  # recorded answers that earlier visits have used up
+        self._counts: dict[str, int] = {}
+        self._used_answers: dict[str, int] = {}  # recorded answers that earlier visits have used up
         self._exhausted_steps: set[str] = set()
+        self._has_misfits = False
         hides = flow.sensitive or flow.literals
         self._hidden = record.hidden = Hidden(flow.sensitive, flow.literals) if hides else NOTHING_HIDDEN
         self._hidden.note(record.variables)
 
     def run(self) -> Generator[Effect, EffectResult, None]:
+        record, steps, counts = self._record, self._flow.steps, self._counts
         name: str | None = self._flow.start
-        while name is not None and self._record.state is None:
-            step = self._flow.steps[name]
-            if self._counts[name] >= step.max_visits:
+        while name is not None and record.state is None:
+            step = steps[name]
+            visit = counts.get(name, 0) + 1
+            if visit > step.max_visits:
                 name = self._visits_exhausted(step)
                 continue
-            self._counts[name] += 1
+            counts[name] = visit
             self._exhausted_steps.clear()
             try:
-                name = yield from self._visit(step)
+                if isinstance(step, Action):
+                    name = yield from self._action(step, visit)
+                elif isinstance(step, Delay):
+                    yield Wait(step, visit, moment_of(step, record.variables), self._flow.is_polling(step.name))
+                    name = self._add(step, "next", step.next)
+                else:
+                    name = self._visit(step)
             except RenderError as error:
                 self._add(step, None, None)
                 self._stop(State.FAILED, f"{step.name}: {error}")
-        record = self._record
         if record.state is None:
             record.state = State.COMPLETED
-            record.reason = self._for_record("; ".join(record.misfits))
+            record.reason = self._for_record("; ".join(record.misfits)) if self._has_misfits else ""
         if record.state is not State.COMPLETED:
             record.failure = record.reason
         if self._uncertain_requests.open:
@@ -145,18 +153,12 @@ class _Walker:
             replace(one, reason=self._for_record(one.reason)) for one in self._uncertain_requests.open
         )
 
-    def _visit(self, step: Step) -> Generator[Effect, EffectResult, str | None]:
-        if isinstance(step, Action):
-            return (yield from self._action(step))
+    def _visit(self, step: _Immediate) -> str | None:
+        """Visit a step that nothing has to be done for; return the name of the next one."""
         if isinstance(step, Answered):
             return self._answer(step)
         if isinstance(step, Conditional):
             return self._conditional(step)
-        if isinstance(step, Delay):
-            until = moment_of(step, self._record.variables)
-            polling = self._flow.is_polling(step.name)
-            yield Wait(step, self._counts[step.name], until, polling)
-            return self._add(step, "next", step.next)
         if isinstance(step, End):
             self._stop(State(step.state), render_text(step.reason, self._record.variables) or "")
             return self._add(step, None, None)
@@ -185,40 +187,38 @@ class _Walker:
         return step.on_max_visits
 
     def _answer(self, step: Answered) -> str | None:
-        text, details = render_message(step.content, self._record.variables)
-        answers = self._answers(step)
+        record = self._record
+        text, details = render_message(step.content, record.variables)
+        used = self._used_answers.get(step.name, 0)
+        answers = self._response.answers(step.name, used)[: step.max_answer_attempts]
         if not answers:
             if isinstance(step, TemplateMessage) and not step.waits:
                 return self._add(step, "next", step.next, text=text, details=details)
             if step.on_no_answer is None:
-                self._record.unanswered = True
+                record.unanswered = True
                 self._stop(State.COMPLETED, f"{step.name} was not answered")
                 return self._add(step, None, None, text=text, details=details)
             return self._add(step, "no answer", step.on_no_answer, text=text, details=details)
         try:
-            fit = fit_one(step, answers, self._record.variables)
+            fit = fit_one(step, answers, record.variables)
         except AnswerMisfit as error:
-            self._used_answers[step.name] += len(answers)
+            self._used_answers[step.name] = used + len(answers)
             label = None if step.on_answer_failed is None else "answer failed"
             self._add(step, label, step.on_answer_failed, text=text, details=details)
             reason = self._misfit(step, answers, error)
-            self._record.visits[-1] = replace(self._record.visits[-1], reason=reason)
+            record.visits[-1] = replace(record.visits[-1], reason=reason)
             if label is None:
                 self._stop(State.FAILED, f"{step.name}: {reason}")
             return step.on_answer_failed
-        self._used_answers[step.name] += fit.tried
-        self._record.variables = self._record.variables.with_step(step.name, fit.value)
+        self._used_answers[step.name] = used + fit.tried
+        record.variables = record.variables.with_step(step.name, fit.value)
         return self._add(step, fit.label, fit.target, text=text, details=details)
 
     def _misfit(self, step: Answered, answers: Sequence[Value], misfit: AnswerMisfit) -> str:
+        self._has_misfits = True
         for answer in answers:  # no variable has them, but nobody is to read them either
             self._hidden.note(self._record.variables.with_step(step.name, answer))
         return self._for_record(misfit_reason(step, misfit, self._hidden.conceal))
-
-    def _answers(self, step: Answered) -> tuple[Value, ...]:
-        """The recorded answers that one visit may try."""
-        answers = self._response.answers(step.name, self._used_answers[step.name])
-        return answers[: step.max_answer_attempts]
 
     def _conditional(self, step: Conditional) -> str | None:
         for path in step.paths:
@@ -226,8 +226,7 @@ class _Walker:
                 return self._add(step, path.label, path.next)
         return self._add(step, "otherwise", step.otherwise)
 
-    def _action(self, step: Action) -> Generator[Effect, EffectResult, str | None]:
-        visit = self._counts[step.name]
+    def _action(self, step: Action, visit: int) -> Generator[Effect, EffectResult, str | None]:
         result = self._prior_result(step, visit)
         if result is None:
             result = yield from self._perform(step, visit)
@@ -287,6 +286,8 @@ class _Walker:
         self._stop(State.IN_DOUBT, why)
 
     def _prior_result(self, step: Action, visit: int) -> ActionResult | None:
+        if not (self._response.actions or self._response.exits):
+            return None
         # What the platform has sent with success is not sent again; what failed there, or never ran, is.
         recorded = self._response.actions.get(step.name, ())
         result = ActionResult.from_value(recorded[visit - 1]) if visit <= len(recorded) else None

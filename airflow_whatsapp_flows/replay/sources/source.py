@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from msgspec import Struct
+
 Format = Literal["jsonl", "csv", "parquet"]
 
 MAX_ROW_BYTES = 4_194_304
@@ -16,8 +18,7 @@ _SHOWN_CHARACTERS = 200
 _SCIENTIFIC = re.compile(r"\s*[+-]?\d+(?:[.,]\d*)?[eE][+-]?\d+\s*")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """A row of a source: a value, or the reason why it has none.
 
     Attributes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.body import BodyType, parse_body
+from airflow_whatsapp_flows.flow.body.json_body import parse_json
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from airflow_whatsapp_flows.flow.template.language import Data, TreeFault
 from tests.flow.body.dict_language import INJECTIONS, LANGUAGE, content, encode, fault_of, naughty_strings
@@ -227,3 +229,28 @@ def test_content_that_is_too_large_names_the_value_that_does_not_fit() -> None:
         body.encode({"contact": {"a": "x" * 4_096}})
 
     assert raised.value.where == "[2046]"
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | TREES
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), SCALARS))
+def test_short_values_are_written_as_all_others(contact: dict[str, Any]) -> None:
+    text = {"a": "{{ contact.a }}", "n": [1.5, "{{ contact.b }}"], "t": "{{ contact.c }}, {{ contact.d }}", "z": None}
+    body = parse_json(text, CagedLanguage())
+
+    def outcome(encode: Callable[[dict[str, Any]], bytes]) -> bytes | str:
+        try:
+            return encode({"contact": contact})
+        except RenderError as error:
+            return str(error)
+
+    assert outcome(lambda values: body.encode(values).content) == outcome(body._encode_each)
+
+
+def test_values_of_the_same_type_are_written_together() -> None:
+    body = parse_json({"a": "{{ contact.a }}", "b": "x {{ contact.b }}", "c": "{{ contact.c }}"}, CagedLanguage())
+
+    assert body._encode_scalars({"contact": {"a": "é", "b": "y", "c": 3}}) == '{"a":"é","b":"x y","c":3}'.encode()
+    for unusual in ({"a": "é", "b": "y"}, {"a": [], "b": "", "c": 1}, {"a": "x" * 70_000, "b": "", "c": 1}):
+        assert body._encode_scalars({"contact": unusual}) is None

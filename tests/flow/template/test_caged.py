@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -197,3 +198,11 @@ def test_the_faults_of_one_text_are_limited() -> None:
         language().parse("{{ a }}" * 1000)
 
     assert len(caught.value.more) + 1 == MAX_FAULTS
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b"]), PLAIN))
+def test_texts_are_joined_as_all_other_values(contact: dict[str, Any]) -> None:
+    template = CagedLanguage(missing="empty").parse("1 {{ contact.a }}{{ contact.b }} 2")
+    assert not isinstance(template, str)
+
+    assert template.render({"contact": contact}) == replace(template, lookups=None).render({"contact": contact})

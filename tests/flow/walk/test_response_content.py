@@ -16,6 +16,7 @@ from airflow_whatsapp_flows.flow.walk.response_content import (
     content_digest,
     is_content,
     read_stored_response,
+    response_json,
     response_value,
 )
 
@@ -103,3 +104,14 @@ def test_empty_texts_of_a_stored_response_are_none() -> None:
     read = read_stored_response('{"id":"","created_on":""}')
 
     assert (read.id, read.created_on) == (None, None)
+
+
+@pytest.mark.parametrize("left_out", [None, *WHOLE])
+def test_a_response_is_written_and_digested_as_plain_data(left_out: str | None) -> None:
+    value = {key: item for key, item in WHOLE.items() if key != left_out}
+    response = read_response(value)
+    plain = response_value(response)
+
+    assert response_json(response) == msgspec.json.encode(plain).decode()
+    plain.pop("created_on", None)
+    assert content_digest(response) == _of_an_earlier_version(plain)

@@ -10,8 +10,9 @@ from benchmarks.bytecodes import bytecodes_per_contact
 from benchmarks.server import running_server
 
 pytestmark = pytest.mark.long
-MOST = 3.2
-"""Bytecodes per contact ÷ those of the bare loop; 2.98 when this was written. Lower it when they get fewer."""
+MOST = 2.3
+"""Bytecodes per contact ÷ those of the bare loop; 2.05 to 2.2 when this was written, since it depends on how many
+contacts share a commit. Lower it when they get fewer."""
 
 
 def test_a_contact_costs_few_bytecodes(tmp_path: Path) -> None:
