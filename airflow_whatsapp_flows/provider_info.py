@@ -34,6 +34,7 @@ def get_provider_info() -> dict[str, Any]:
         "connection-types": [_action_connection()],
         "extra-links": ["airflow_whatsapp_flows.operators.links.RecordLink"],
         "db-managers": ["airflow_whatsapp_flows.hooks.ledger_manager.LedgerDBManager"],
+        "cli": ["airflow_whatsapp_flows.airflow_command.get_cli_commands"],
         "config": {"whatsapp_flows": _config()},
     }
 

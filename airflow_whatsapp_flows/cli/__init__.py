@@ -1,4 +1,7 @@
-"""The command ``whatsapp-flows``. It doesn't import Airflow, so it starts in a fraction of a second."""
+"""The command ``whatsapp-flows``. It doesn't import Airflow, so it starts in a fraction of a second.
+
+``airflow whatsapp-flows`` has the same commands, see :mod:`~airflow_whatsapp_flows.airflow_command`.
+"""
 
 from __future__ import annotations
 
@@ -35,18 +38,29 @@ INTERRUPTED = 130
 """As in shells: 128 plus the number of SIGINT."""
 
 
+EXIT_STATUS = (
+    "Exit status: 0 success, 1 refused (an invalid flow or response), 2 usage error, 3 finished with errors or "
+    "differences, 4 stopped early (rerun the same command to resume), 130 interrupted."
+)
+
+
 def parser() -> argparse.ArgumentParser:
-    """Create the parser of all commands; ``command`` is also the name of the module and function that runs it."""
+    """Create the parser of all commands."""
     top = argparse.ArgumentParser(
         prog="whatsapp-flows",
         description="Validate, render, run, and replay WhatsApp flows, without Airflow.",
-        epilog=(
-            "Exit status: 0 success, 1 refused (an invalid flow or response), 2 usage error, 3 finished with errors or "
-            "differences, 4 stopped early (rerun the same command to resume), 130 interrupted."
-        ),
+        epilog=EXIT_STATUS,
     )
+    add_commands(top)
+    return top
+
+
+def add_commands(top: argparse.ArgumentParser) -> None:
+    """Add all commands; ``command`` is also the name of the module and function that runs it."""
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = top.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=argparse.ArgumentParser
+    )
 
     command = commands.add_parser(
         "validate",
@@ -93,7 +107,6 @@ def parser() -> argparse.ArgumentParser:
     add_import(commands)
     add_init(commands)
     add_schema(commands)
-    return top
 
 
 def _add_flow_and_response(command: argparse.ArgumentParser) -> None:
@@ -112,7 +125,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    options = parser().parse_args(arguments)
+    return run_parsed(parser().parse_args(arguments))
+
+
+def run_parsed(options: argparse.Namespace) -> int:
+    """Run the command of parsed arguments, and return the exit status."""
     _print_anything()
     with harmless_output():
         return _run(options)
