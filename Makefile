@@ -78,6 +78,7 @@ long: setup servers browser ## the tests that take minutes: many kills, real Air
 	$(RUN) -m tests.airflow.clear_and_resend
 	$(RUN) -m tests.airflow.connection_form
 	$(RUN) -m tests.airflow.flow_pages
+	$(RUN) -m tests.airflow.native_places
 
 fuzz: setup ## the fuzzing tests, with fifty times as many examples; FUZZ_FACTOR=N for others
 	FUZZ_FACTOR=$${FUZZ_FACTOR:-50} $(RUN) -m pytest tests/fuzz
