@@ -79,6 +79,7 @@ long: setup servers browser ## the tests that take minutes: many kills, real Air
 	$(RUN) -m tests.airflow.connection_form
 	$(RUN) -m tests.airflow.flow_pages
 	$(RUN) -m tests.airflow.native_places
+	$(RUN) -m tests.airflow.pages
 
 fuzz: setup ## the fuzzing tests, with fifty times as many examples; FUZZ_FACTOR=N for others
 	FUZZ_FACTOR=$${FUZZ_FACTOR:-50} $(RUN) -m pytest tests/fuzz
@@ -87,6 +88,7 @@ benchmark: setup ## ratios within one run; prints a table
 	$(RUN) benchmarks/operator.py
 	$(RUN) benchmarks/replay.py
 	$(RUN) benchmarks/large_ledger.py
+	$(RUN) benchmarks/pages.py
 	$(RUN) benchmarks/mapped.py
 	$(RUN) benchmarks/parsing.py
 

@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.errors import FlowFileError, ResponseError
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
-from airflow_whatsapp_flows.flow.reply.excerpt import reply_excerpt
+from airflow_whatsapp_flows.flow.reply.excerpt import reply_excerpt, reply_text
 from airflow_whatsapp_flows.flow.reply.hidden import Hidden
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.template.variables import Variables
@@ -36,7 +36,9 @@ class Replies:
 
     def __init__(self, flow: str | None) -> None:
         # A flow without this word hides nothing and need not be parsed.
-        self._flow = _read(flow) if flow is not None and '"sensitive"' in flow else None
+        may_hide = flow is not None and '"sensitive"' in flow
+        self._flow = _read(flow) if flow is not None and may_hide else None
+        self._is_unknown = may_hide and self._flow is None
 
     @property
     def needs_response(self) -> bool:
@@ -55,15 +57,27 @@ class Replies:
         Returns:
             One line; ``None`` if there is nothing to show, or if it is unknown what must be hidden.
         """
-        if result is None or (self.needs_response and response is None):
+        known = self._read(step, result, response)
+        if known is None:
+            return None
+        own: Mapping[str, Any] = msgspec.json.decode(response) if foreign and response is not None else {}
+        return reply_excerpt(*known, [own.get(key) for key in _OWN])
+
+    def text(self, step: str, result: str | None, response: str | None) -> str | None:
+        """Return the same of any reply, also of a success."""
+        known = self._read(step, result, response)
+        return None if known is None else reply_text(*known)
+
+    def _read(self, step: str, result: str | None, response: str | None) -> tuple[ActionResult, Hidden | None] | None:
+        """Return a recorded result, and what must be hidden in it."""
+        if result is None or self._is_unknown or (self.needs_response and response is None):
             return None
         try:
             recorded = ActionResult.from_value(msgspec.json.decode(result))
             hidden = self._collect_hidden(step, recorded, response) if self.needs_response else None
         except (ResponseError, msgspec.DecodeError):
             return None
-        own: Mapping[str, Any] = msgspec.json.decode(response) if foreign and response is not None else {}
-        return reply_excerpt(recorded, hidden, [own.get(key) for key in _OWN])
+        return recorded, hidden
 
     def _collect_hidden(self, step: str, result: ActionResult, response: str | None) -> Hidden | None:
         if self._flow is None or response is None:

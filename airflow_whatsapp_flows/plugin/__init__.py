@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.plugins_manager import AirflowPlugin
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from airflow_whatsapp_flows.plugin.addresses import QuotedPaths
 
 PREFIX = "/whatsapp-flows"
 """Path of the pages, below that of Airflow."""
@@ -26,7 +26,7 @@ class LazyApp:
     """The pages as an ASGI application, created by the first request."""
 
     def __init__(self) -> None:
-        self._app: FastAPI | None = None
+        self._app: QuotedPaths | None = None
 
     async def __call__(
         self,
@@ -36,9 +36,10 @@ class LazyApp:
     ) -> None:
         """Answer a request."""
         if self._app is None:
+            from airflow_whatsapp_flows.plugin.addresses import QuotedPaths
             from airflow_whatsapp_flows.plugin.app import create_app
 
-            self._app = create_app()
+            self._app = QuotedPaths(create_app())
         await self._app(scope, receive, send)
 
 
@@ -49,7 +50,7 @@ class WhatsAppFlowsPlugin(AirflowPlugin):
     fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "WhatsApp flows"}]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {
-            "name": "WhatsApp flows",
+            "name": "WhatsApp",  # a longer name is cut off in Airflow's navigation
             # Relative to Airflow's base URL, which may have a path.
             "href": f"{PREFIX.lstrip('/')}/",
             "destination": "nav",

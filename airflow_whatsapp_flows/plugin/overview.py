@@ -16,6 +16,7 @@ from airflow_whatsapp_flows.flow_files import read_flow_text
 from airflow_whatsapp_flows.ledger.reader import MissingLedgerError
 from airflow_whatsapp_flows.ledger.recent_replays import RecentReplay, latest_of_flows, recent_replays
 from airflow_whatsapp_flows.plugin.access import CurrentUser, may_see_import_errors, readable
+from airflow_whatsapp_flows.plugin.addresses import SearchText
 from airflow_whatsapp_flows.plugin.airflow_tables import FileFault, FlowDag, file_faults, flow_dags
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
 from airflow_whatsapp_flows.plugin.rendering import page
@@ -63,7 +64,7 @@ class LedgerState:
 @router.get("/")
 def overview(
     request: Request,
-    q: str = Query("", max_length=200),
+    q: SearchText = "",
     after: str = Query("", max_length=250),
     user: Any = CurrentUser,
 ) -> Response:
@@ -88,7 +89,7 @@ def overview(
 @router.get("/replays")
 def replays(
     request: Request,
-    q: str = Query("", max_length=200),
+    q: SearchText = "",
     before: int | None = Query(None, ge=1, le=2**31),
     user: Any = CurrentUser,
 ) -> Response:

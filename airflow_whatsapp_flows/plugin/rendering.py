@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import time
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from airflow_whatsapp_flows import __version__
 from airflow_whatsapp_flows.flow.masking import mask_text, mask_value
 from airflow_whatsapp_flows.flow.reply.excerpt import escape_unprintable
-from airflow_whatsapp_flows.plugin.states import REPLAY_STATES, STATES, replay_state
+from airflow_whatsapp_flows.plugin.addresses import segment
+from airflow_whatsapp_flows.plugin.states import FATES, REPLAY_STATES, STATES, replay_state
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -44,8 +46,8 @@ def problem_page(request: Request, title: str, remedy: str, status: int) -> Resp
     return page(request, "problem.html", status, title=title, remedy=masked_line(remedy))
 
 
-def segment(text: str) -> str:
-    """Quote a text as one segment of a path."""
+def _quote(text: str) -> str:
+    """Quote a text as one segment of an address of Airflow's."""
     return quote(text, safe="")
 
 
@@ -60,6 +62,12 @@ def masked_line(text: object, most: int = 500) -> str:
     whole = "" if text is None else str(text)
     cut = escape_unprintable(" ".join(mask_text(whole[:most]).split()))
     return cut if len(whole) <= most else f"{cut}…"
+
+
+def text_block(text: str, most: int) -> str:
+    """Return a text of several lines for people: shortened, with other controls escaped."""
+    cut = "\n".join(map(escape_unprintable, text[:most].split("\n")))
+    return cut if len(text) <= most else f"{cut}…"
 
 
 def name(text: object, most: int = 200) -> str:
@@ -94,6 +102,11 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def _json_text(value: object, most: int = 1000) -> str:
+    """Return a value as JSON in one line, shortened."""
+    return name(json.dumps(value, ensure_ascii=False), most)
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -104,8 +117,10 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        segment=segment, shown=masked_line, name=name, duration=duration, moment=moment, count=_count,
-        masked_value=lambda value: name(mask_value(value)),
+        segment=segment, quoted=_quote, shown=masked_line, name=name, duration=duration, moment=moment, count=_count,
+        masked_value=lambda value: name(mask_value(value)), tojson_text=_json_text,
     )  # fmt: skip
-    environment.globals.update(STATES=STATES, REPLAY_STATES=REPLAY_STATES, query_of=query_of, replay_state=replay_state)
+    environment.globals.update(
+        FATES=FATES, STATES=STATES, REPLAY_STATES=REPLAY_STATES, query_of=query_of, replay_state=replay_state
+    )
     return environment

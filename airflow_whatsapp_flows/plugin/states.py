@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger.recent_replays import RecentReplay
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
@@ -43,6 +44,16 @@ REPLAY_STATES: Mapping[str, Look] = {
     "done": Look("Done", "success", "Every contact completed, or was skipped for a reason."),
 }
 """Looks of replays."""
+
+FATES: Mapping[str | None, Look] = {
+    Fate.SUCCEEDED.value: Look("Success", "success", "yes: the server accepted the request"),
+    Fate.APPLIED.value: Look("Applied", "doubt", "yes: the server accepted it, but its reply cannot be used"),
+    Fate.ANSWERED.value: Look("Error", "failed", "yes: the server answered with an error"),
+    Fate.NOT_SENT.value: Look("Not sent", "skipped", "no: the server did not receive the request"),
+    Fate.UNKNOWN.value: Look("In doubt", "doubt", "unknown: it was sent, and no complete reply came back"),
+    None: Look("No outcome", "doubt", "unknown: it is being sent, or its process was killed meanwhile"),
+}
+"""Looks of attempts by their fate, which says whether the request arrived."""
 
 _WRONG = (ContactState.FAILED, ContactState.IN_DOUBT, ContactState.REJECTED)
 

@@ -56,9 +56,17 @@ def suggestion_of(group: ErrorGroup, delivery: Mapping[str, Delivery]) -> str:
 
 def mask_response(group: ErrorGroup, flow: Flow | None) -> Any:
     """Return the masked answers of a group's sample; ``None`` if they were purged."""
-    if group.response is None:
-        return None
-    response: Mapping[str, Any] = msgspec.json.decode(group.response)
+    return None if group.response is None else mask_answers(group.response, flow)
+
+
+def mask_answers(text: str, flow: Flow | None) -> dict[str, Any]:
+    """Return the contact and the answers of a response, masked.
+
+    Args:
+        text: the response, JSON.
+        flow: its flow, which says what is sensitive; ``None`` if unknown.
+    """
+    response: Mapping[str, Any] = msgspec.json.decode(text)
     shown = {key: value for key, value in response.items() if key in ("contact", "step")}
     if flow is not None and flow.sensitive:
         hidden = Hidden(flow.sensitive)

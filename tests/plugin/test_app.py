@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 import pytest
 from fastapi import FastAPI
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("airflow")
 
 PAGES = "/whatsapp-flows/"
 PATHS = ["", "replays", "replays.part"]
+PATHS += [f"replays/first{rest}" for rest in ("", "/progress", "/results.csv", "/results.jsonl", "/contacts/r-1")]
 ROLES = ["viewer", "user", "op", "admin"]
 
 
@@ -31,7 +33,9 @@ def _routes(app: FastAPI) -> set[str]:
 
 
 def test_every_route_is_in_the_matrix_below() -> None:
-    assert _routes(create_app()) == {f"/{path}" for path in PATHS}
+    named = {"{replay_id}": "first", "{response_id}": "r-1", "{kind}": "csv"}
+    paths = {reduce(lambda path, name: path.replace(*name), named.items(), path) for path in _routes(create_app())}
+    assert paths | {"/replays/first/results.jsonl"} == {f"/{path}" for path in PATHS}
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -45,7 +49,7 @@ def test_nobody_else_may(client_as: Callable[[str], TestClient], path: str) -> N
     page = client_as("anonymous").get(PAGES + path)
     assert page.status_code == 401
     assert "You are not logged in" in page.text
-    assert "first" not in page.text
+    assert "r-1" not in page.text
 
 
 @pytest.mark.parametrize("path", PATHS)

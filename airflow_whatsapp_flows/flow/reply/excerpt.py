@@ -41,7 +41,12 @@ def reply_excerpt(result: ActionResult, hidden: Hidden | None = None, own: Itera
     Returns:
         At most :data:`EXCERPT_LENGTH` characters; ``None`` for a success, and for a reply without content.
     """
-    if result.outcome is Outcome.SUCCESS or result.response in (None, ""):
+    return None if result.outcome is Outcome.SUCCESS else reply_text(result, hidden, own)
+
+
+def reply_text(result: ActionResult, hidden: Hidden | None = None, own: Iterable[Value] = ()) -> str | None:
+    """The server's reply, also of a success; otherwise as :func:`reply_excerpt`."""
+    if result.response in (None, ""):
         return None
     response = without_marks(result.response)
     response = hidden.conceal(response) if hidden else response

@@ -47,12 +47,16 @@ const refresh = async (part) => {
   setTimeout(refresh, Number(part.dataset.seconds || 5) * 1000, part);
 };
 
-// A frame of Airflow may not navigate the page around it, but may ask that page, which has the same origin, to do so.
+// A frame of Airflow may not navigate the page around it. That page, which has the same origin, follows a link of its own.
 const openInAirflow = (event) => {
   const link = event.target.closest("a[data-airflow]");
   if (!link || window.top === window || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
   event.preventDefault();
-  window.parent.location.assign(link.href);
+  const outer = window.parent.document.createElement("a");
+  outer.href = link.href;
+  window.parent.document.body.append(outer);
+  outer.click();
+  outer.remove();
 };
 
 const copy = async (event) => {

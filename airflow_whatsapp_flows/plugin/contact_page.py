@@ -1,0 +1,82 @@
+"""The page of one contact of a replay: its walk, and each attempt with what came back."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.ledger.contact_walk import Contact, read_attempts, read_contacts
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.plugin.access import CurrentUser
+from airflow_whatsapp_flows.plugin.addresses import name_in_path
+from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
+from airflow_whatsapp_flows.plugin.rendering import page, text_block
+from airflow_whatsapp_flows.plugin.replay_page import ReplayId, visible_replay
+from airflow_whatsapp_flows.replay.report import flow_of_replay, mask_answers
+
+router = APIRouter()
+
+_ATTEMPTS = 50
+_STEPS = 200  # of a path
+_ANSWERS = 20_000  # characters
+ResponseId = name_in_path("response_id")
+
+
+@router.get("/replays/{replay_id}/contacts/{response_id}")
+def show_contact(
+    request: Request,
+    replay_id: str = ReplayId,
+    response_id: str = ResponseId,
+    row: int | None = Query(None, ge=1, lt=2**63),
+    after: int = Query(0, ge=0, lt=2**63),
+    user: Any = CurrentUser,
+) -> Response:
+    """Show the contacts of a replay with a response id, usually one.
+
+    Args:
+        request: the request.
+        replay_id: name of the replay.
+        response_id: id of the response.
+        row: number of its row, for a row that repeats another.
+        after: number of the last attempt of the page before.
+        user: the logged-in user.
+    """
+    with open_ledger() as ledger:
+        replay = visible_replay(ledger, replay_id, user)
+        contacts = read_contacts(ledger, replay, response_id, row)
+        if not contacts:
+            raise HTTPException(404, f"The replay {replay.id!r} has no contact with the response id {response_id!r}.")
+        attempts, later = read_attempts(ledger, replay, contacts[-1], after, _ATTEMPTS)
+    flow = flow_of_replay(replay)
+    return page(
+        request,
+        "contact.html",
+        replay=replay,
+        contacts=[(contact, _answers(contact, flow)) for contact in contacts],
+        steps=_STEPS,
+        attempts=attempts,
+        row=row,
+        after=after,
+        later=later,
+        commands=_commands(replay, contacts[-1]),
+    )
+
+
+def _answers(contact: Contact, flow: Flow | None) -> str | None:
+    """Return the contact and answers of a response, masked and indented; ``None`` if they cannot be shown."""
+    if contact.response is None:
+        return None
+    return text_block(json.dumps(mask_answers(contact.response, flow), ensure_ascii=False, indent=2), _ANSWERS)
+
+
+def _commands(replay: Replay, contact: Contact) -> list[tuple[str, str]]:
+    id_, response = shlex.quote(replay.id), shlex.quote(contact.response_id)
+    if contact.state is not ContactState.IN_DOUBT:
+        return []
+    command = f"whatsapp-flows replay resolve {id_} {response} --as"
+    return [("The CRM has it", f"{command} sent"), ("The CRM does not have it", f"{command} not_sent")]

@@ -1,0 +1,239 @@
+"""The page of a replay: progress, errors, contacts, and downloads of results."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX
+from airflow_whatsapp_flows.flow.delivery.table import Delivery
+from airflow_whatsapp_flows.ledger.contact_pages import ContactFilter, ContactPage, find_by_identifier, find_contacts
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.groups import ErrorGroup, ReasonGroup, error_groups, reason_groups
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally, find_replay, tally
+from airflow_whatsapp_flows.ledger.results import contact_results
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.plugin.access import CurrentUser, may
+from airflow_whatsapp_flows.plugin.addresses import SearchText, name_in_path
+from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
+from airflow_whatsapp_flows.plugin.rendering import page
+from airflow_whatsapp_flows.replay.report import deliveries_of, flow_of_replay, label_of, mask_response, suggestion_of
+from airflow_whatsapp_flows.replay.result_rows import csv_head, csv_line, json_line
+
+router = APIRouter()
+
+_ERRORS = 20
+_CONTACTS = 50
+_DOWNLOADS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
+ReplayId = name_in_path("replay_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a replay is.
+
+    Attributes:
+        tally: its contacts by state.
+        seconds: how long it has run.
+        rate: contacts per second since it started; ``None`` if it has not.
+        left: seconds until it ends at that rate; ``None`` if it is not running.
+    """
+
+    tally: Tally
+    seconds: float
+    rate: float | None
+    left: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownError:
+    """A group of contacts with the same error.
+
+    Attributes:
+        group: the group.
+        label: one line.
+        suggestion: the next step.
+        answers: masked answers of the first contact; ``None`` if they were purged.
+        commands: commands that carry out the next step.
+    """
+
+    group: ErrorGroup
+    label: str
+    suggestion: str
+    answers: Any
+    commands: Sequence[str]
+
+
+def visible_replay(ledger: Ledger, replay_id: str, user: Any) -> Replay:
+    """Return a replay that the user may see.
+
+    Raises:
+        HTTPException: there is none: 404. Whether one exists that they may not see is not told.
+        LedgerError: the ledger cannot be read.
+    """
+    replay = find_replay(ledger, replay_id)
+    if replay is None or not may(user, replay.flow_id):
+        raise HTTPException(404, f"The ledger has no replay {replay_id!r}, or you may not read the DAG of its flow.")
+    return replay
+
+
+def _read_filter(
+    q: SearchText,
+    state: ContactState | Literal[""] = "",
+    fingerprint: str = Query("", max_length=40, pattern=r"^[\w-]*$"),
+    handled: bool = False,
+    step: str = Query("", max_length=100),
+) -> ContactFilter:
+    return ContactFilter(state or None, fingerprint, handled, step.replace("\0", ""), q)
+
+
+@router.get("/replays/{replay_id}")
+def show_replay(
+    request: Request,
+    replay_id: str = ReplayId,
+    chosen: ContactFilter = Depends(_read_filter),  # noqa: B008  # FastAPI's way
+    find: str = Query("", max_length=200),
+    after: str = Query("", pattern=r"^(-?\d{1,10}\.\d{1,19})?$"),
+    user: Any = CurrentUser,
+) -> Response:
+    """Show a replay; ``chosen`` filters its contacts, and ``find`` looks for one of them."""
+    find = find.replace("\0", "").strip()
+    with open_ledger() as ledger:
+        replay = visible_replay(ledger, replay_id, user)
+        if find:
+            contacts = ContactPage(find_by_identifier(ledger, replay.no, replay.flow_id, find), None)
+        else:
+            contacts = find_contacts(ledger, replay.no, chosen, _place(after), _CONTACTS)
+        progress = _progress(replay, tally(ledger, replay.no))
+        errors = error_groups(ledger, replay, _ERRORS)
+        reasons = reason_groups(ledger, replay.no)
+    flow = flow_of_replay(replay)
+    delivery = deliveries_of(flow)
+    return page(
+        request,
+        "replay.html",
+        replay=replay,
+        progress=progress,
+        is_part=False,
+        errors=[
+            ShownError(
+                group,
+                label_of(group),
+                suggestion_of(group, delivery),
+                mask_response(group, flow),
+                _commands(replay, group, delivery.get((group.sample.error or {}).get("step", ""))),
+            )
+            for group in errors
+        ],
+        reasons=reasons,
+        steps=list(flow.steps) if flow is not None else [],
+        contacts=contacts,
+        chosen=chosen,
+        find=find,
+        after=after,
+        parameters={
+            "q": chosen.text,
+            "state": chosen.state.value if chosen.state else "",
+            "fingerprint": chosen.fingerprint,
+            "handled": "1" if chosen.handled else "",
+            "step": chosen.step,
+        },
+        commands=_commands_of(replay, progress.tally, reasons),
+        run=_run_of(replay),
+    )
+
+
+@router.get("/replays/{replay_id}/progress")
+def show_progress(request: Request, replay_id: str = ReplayId, user: Any = CurrentUser) -> Response:
+    """Return the progress alone, for a page that is open while the replay runs."""
+    with open_ledger() as ledger:
+        replay = visible_replay(ledger, replay_id, user)
+        progress = _progress(replay, tally(ledger, replay.no))
+    return page(request, "progress.html", replay=replay, progress=progress, is_part=True)
+
+
+@router.get("/replays/{replay_id}/results.{kind}")
+def download_results(
+    kind: Literal["csv", "jsonl"],
+    replay_id: str = ReplayId,
+    state: ContactState | None = None,
+    handled: bool = False,
+    user: Any = CurrentUser,
+) -> Response:
+    """Return the result of each contact, as the command `replay results` prints it."""
+    with open_ledger() as ledger:
+        replay = visible_replay(ledger, replay_id, user)
+    name = "".join(one if one.isascii() and (one.isalnum() or one in "-_.") else "_" for one in replay.id)[:100]
+    return StreamingResponse(
+        _lines(replay, kind, [state.value] if state else [], handled=handled),
+        media_type=_DOWNLOADS[kind],
+        headers={"Content-Disposition": f'attachment; filename="{name}.{kind}"'},
+    )
+
+
+def _lines(replay: Replay, kind: str, states: Sequence[str], *, handled: bool) -> Iterator[str]:
+    with open_ledger() as ledger:
+        found = contact_results(ledger, replay, states, handled=handled)
+        if kind == "csv":
+            yield csv_head()
+            yield from map(csv_line, found)
+        else:
+            yield from (f"{json_line(result)}\n" for result in found)
+
+
+def _place(after: str) -> tuple[int, int]:
+    chunk, _, row = after.partition(".")
+    return (int(chunk), min(int(row), 2**63 - 1)) if row else (-1, 0)
+
+
+def _progress(replay: Replay, counted: Tally) -> Progress:
+    seconds = replay.run_seconds(time.time())
+    pending = counted.states[ContactState.PENDING]
+    rate = (counted.total - pending) / seconds if seconds and replay.started_at else None
+    is_running = replay.started_at is not None and replay.ended_at is None and pending > 0
+    return Progress(counted, seconds, rate, pending / rate if rate and is_running else None)
+
+
+def _commands(replay: Replay, group: ErrorGroup, delivery: Delivery | None) -> list[str]:
+    id_, only = shlex.quote(replay.id), f"--fingerprint {group.fingerprint}"
+    found = []
+    if group.in_doubt:
+        if delivery in (Delivery.KEYED, Delivery.IDEMPOTENT):
+            found.append(f"whatsapp-flows replay retry {id_} --state in_doubt {only}")
+        found.append(f"whatsapp-flows replay resolve {id_} {only} --as not_sent   # or --as sent: see the CRM")
+    if group.count > group.in_doubt + group.handled:
+        found.append(f"whatsapp-flows replay retry {id_} {only}")
+    if group.handled:
+        found.append(f"whatsapp-flows replay retry {id_} --handled {only}")
+    return found
+
+
+def _commands_of(replay: Replay, counted: Tally, reasons: Sequence[ReasonGroup]) -> list[tuple[str, str]]:
+    """Return what can be done next for the replay as a whole, each with its command."""
+    id_, states = shlex.quote(replay.id), counted.states
+    found = []
+    if states[ContactState.FAILED]:
+        found.append(("Send the failed contacts again", f"whatsapp-flows replay retry {id_}"))
+    if counted.handled:
+        found.append(("Send again what error exits handled", f"whatsapp-flows replay retry {id_} --handled"))
+    if states[ContactState.IN_DOUBT]:
+        command = f"whatsapp-flows replay resolve {id_} RESPONSE --as sent"
+        found.append(("Record what the CRM says about a contact in doubt", command))
+    if any(group.state is ContactState.REJECTED for group in reasons):
+        command = f"whatsapp-flows replay results {id_} --state rejected"
+        found.append(("List the rejected rows, to fix them in the source", command))
+    return found
+
+
+def _run_of(replay: Replay) -> tuple[str, str] | None:
+    """Return the replay DAG and the run that a replay of it is named after."""
+    prefix = f"{replay.flow_id}__"
+    if not replay.id.startswith(prefix):
+        return None
+    return f"{replay.flow_id}{REPLAY_SUFFIX}", replay.id.removeprefix(prefix)

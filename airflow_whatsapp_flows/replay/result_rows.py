@@ -1,0 +1,95 @@
+"""Results of contacts as rows of JSON Lines and CSV: for the command and for a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from typing import Any
+
+from airflow_whatsapp_flows.ledger.later_results import LaterResult
+from airflow_whatsapp_flows.ledger.results import ActionRecord, ContactResult
+
+COLUMNS = ("id", "state", "reason", "handled_errors", "path", "error", "actions", "later")
+# A spreadsheet interprets text that starts with these as a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?")
+
+
+def json_line(result: ContactResult) -> str:
+    """Return a contact as one line of JSON, an object with the keys in :data:`COLUMNS`."""
+    return _dump(_as_json(result))
+
+
+def csv_line(result: ContactResult) -> str:
+    """Return a contact as a line of CSV, with its end, that is safe to open in a spreadsheet."""
+    value = _as_json(result)
+    value["path"] = " → ".join(result.path)
+    value["error"] = _error(result.error)
+    value["actions"] = _dump(value["actions"])
+    value["later"] = result.later and result.later.text
+    return _line([_cell(value[column]) for column in COLUMNS])
+
+
+def csv_head() -> str:
+    """Return the first line of the CSV, with its end."""
+    return _line(COLUMNS)
+
+
+def _line(cells: Any) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
+
+
+def _as_json(result: ContactResult) -> dict[str, Any]:
+    return {
+        "id": result.id,
+        "state": result.state.value,
+        "reason": result.reason,
+        "handled_errors": result.handled_errors,
+        "path": result.path,
+        "error": result.error,
+        "actions": [_action(action) for action in result.actions],
+        "later": None if result.later is None else _later(result.later),
+    }
+
+
+def _later(later: LaterResult) -> dict[str, Any]:
+    return {
+        "where": later.where,
+        "came": later.came,
+        "text": later.text,
+        "actions": [_action(action) for action in later.actions],
+    }
+
+
+def _action(action: ActionRecord) -> dict[str, Any]:
+    return {
+        "step": action.step,
+        "visit": action.visit,
+        "attempts": action.attempts,
+        "status_code": action.status_code,
+        "outcome": action.outcome,
+        "idempotency_key": action.idempotency_key,
+        **({} if action.reply is None else {"reply": action.reply}),
+    }
+
+
+def _error(error: dict[str, Any] | None) -> str | None:
+    if error is None:
+        return None
+    status = f" {error['status_code']}" if error.get("status_code") else ""
+    reply = f"; reply: {error['reply']}" if error.get("reply") else ""
+    return f"{error.get('step')}: {error.get('kind')}{status}: {error.get('message')}{reply}"
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str) and value.startswith(_FORMULA) and not _NEGATIVE.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,170 @@
+"""First byte and size of every page on a ledger of a million contacts, and of a hundredth of it.
+
+The pages are asked in this process, without a network, as Airflow's API server asks them: CPU and wall time of the
+whole answer, which bounds its first byte. Rows are those of ``large_ledger.py``.
+
+    python benchmarks/pages.py [sqlite] [postgres] [--contacts 1000000] [--rounds 5] [--keep FOLDER]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
+    sys.path[0] = os.path.dirname(sys.path[0])
+
+import argparse
+import statistics
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
+
+ASKED_MS = 300
+ASKED_BYTES = 200_000
+REPLAY = "/replays/large"
+
+
+def pages(contacts: int) -> dict[str, str]:
+    """Every page, by what it shows; the contacts in the middle of the replay."""
+    middle = contacts // 2
+    return {
+        "overview": "/",
+        "replays": "/replays",
+        "replays, refreshed": "/replays.part",
+        "replay": REPLAY,
+        "progress": f"{REPLAY}/progress",
+        "state": f"{REPLAY}?state=in_doubt",
+        "error": f"{REPLAY}?fingerprint=fingerprint-31",
+        "next page": f"{REPLAY}?after={middle // 1000}.{middle}",
+        "text, not found": f"{REPLAY}?q=nowhere",
+        "by response id": f"{REPLAY}?find=r-{middle:08}",
+        "by phone": f"{REPLAY}?find=%2B5255{middle:08}",
+        "by e-mail": f"{REPLAY}?find=ana.{middle:08}%40example.com",
+        "contact": f"{REPLAY}/contacts/r-{middle:08}",
+    }
+
+
+@contextmanager
+def client() -> Iterator[TestClient]:
+    """A logged-in client of the pages, with an Airflow of its own."""
+    with tempfile.TemporaryDirectory(prefix="whatsapp-flows-benchmark-", dir="/var/tmp") as home:
+        os.environ.update(
+            AIRFLOW_HOME=home,
+            AIRFLOW__CORE__LOAD_EXAMPLES="False",
+            AIRFLOW__API_AUTH__JWT_SECRET="0123456789abcdef" * 4,
+            AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR",
+        )
+        migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
+        subprocess.run(migrate, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        warnings.simplefilter("ignore")
+        from airflow.api_fastapi.app import create_auth_manager
+        from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+        from fastapi import FastAPI
+        from fastapi.testclient import TestClient
+
+        from airflow_whatsapp_flows.plugin import PREFIX, LazyApp
+
+        outer = FastAPI()
+        outer.mount(PREFIX, LazyApp())
+        manager: Any = create_auth_manager()
+        found = TestClient(outer)
+        admin = SimpleAuthManagerUser(username="admin", role="admin")
+        found.cookies.set("_token", manager.generate_jwt(admin, expiration_time_in_seconds=3600))
+        yield found
+
+
+def measure(asked: TestClient, urls: dict[int, str], rounds: int) -> None:
+    """Ask for each page on each ledger, and print the figures."""
+    head = " ".join(f"{f'{contacts:,}':>26}" for contacts in urls)
+    print(f"  {'page':20}{head}\n  {'':20}{'      ms   CPU ms    bytes ' * len(urls)}")
+    for name in pages(1000):
+        cells = []
+        for contacts, url in urls.items():
+            os.environ["AIRFLOW__WHATSAPP_FLOWS__LEDGER"] = url
+            wall, cpu, size = _ask(asked, pages(contacts)[name], rounds)
+            mark = "" if wall <= ASKED_MS and size <= ASKED_BYTES else " !"
+            cells.append(f"{wall:8.1f} {cpu:8.1f} {size:8,}{mark:2}")
+        print(f"  {name:20}{''.join(cells)}")
+
+
+def _ask(asked: TestClient, path: str, rounds: int) -> tuple[float, float, int]:
+    figures = []
+    for _ in range(rounds + 1):
+        wall, cpu = time.perf_counter(), time.process_time()
+        page = asked.get(f"/whatsapp-flows{path}")
+        figures.append(((time.perf_counter() - wall) * 1e3, (time.process_time() - cpu) * 1e3))
+        if page.status_code != 200:
+            raise RuntimeError(f"{path}: {page.status_code}: {page.text[:2000]}")
+    wall_ms, cpu_ms = (statistics.median(figure[at] for figure in figures[1:]) for at in (0, 1))
+    return wall_ms, cpu_ms, len(page.content)
+
+
+def fill_ledgers(urls: dict[int, str]) -> None:
+    """Fill each ledger, unless it is."""
+    from airflow_whatsapp_flows.ledger import Ledger
+    from airflow_whatsapp_flows.ledger.replays import find_replay
+    from benchmarks.large_ledger import REPLAY as NAME
+    from benchmarks.large_ledger import fill
+
+    for contacts, url in urls.items():
+        with Ledger(url) as ledger:
+            if find_replay(ledger, NAME) is None:
+                fill(ledger, contacts)
+
+
+def sqlite(contacts: int, rounds: int, folder: Path) -> None:
+    """Files."""
+    print("\nSQLite")
+    urls = {count: f"sqlite:///{folder / f'pages-{count}.db'}" for count in (contacts // 100, contacts)}
+    fill_ledgers(urls)
+    with client() as asked:
+        measure(asked, urls, rounds)
+
+
+def postgres(contacts: int, rounds: int, folder: Path) -> None:
+    """A server."""
+    from tests.servers.postgres import running_postgres
+
+    print("\nPostgreSQL")
+    data = Path(tempfile.mkdtemp(prefix="whatsapp-flows-benchmark-", dir="/var/tmp"))
+    data.chmod(0o755)
+    with running_postgres(folder=data) as server:
+        urls = {count: server.create_database() for count in (contacts // 100, contacts)}
+        fill_ledgers(urls)
+        with client() as asked:
+            measure(asked, urls, rounds)
+
+
+PARTS: dict[str, Callable[[int, int, Path], None]] = {"sqlite": sqlite, "postgres": postgres}
+
+
+def main() -> int:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("parts", nargs="*", choices=[[], *PARTS], help="default: all")
+    options.add_argument("--contacts", type=int, default=1_000_000)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--keep", type=Path, help="folder of the files, which are kept, and used again")
+    chosen = options.parse_args()
+    print(f"asked: <= {ASKED_MS} ms and <= {ASKED_BYTES:,} bytes for each page, whatever the number of contacts")
+    for name in chosen.parts or PARTS:
+        if chosen.keep is not None:
+            chosen.keep.mkdir(parents=True, exist_ok=True)
+            PARTS[name](chosen.contacts, chosen.rounds, chosen.keep)
+            continue
+        with tempfile.TemporaryDirectory(prefix="whatsapp-flows-benchmark-", dir="/var/tmp") as folder:
+            PARTS[name](chosen.contacts, chosen.rounds, Path(folder))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

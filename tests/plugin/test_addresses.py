@@ -1,0 +1,40 @@
+"""Names in addresses arrive as they are, also with slashes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import quote, unquote
+
+import pytest
+from fastapi.testclient import TestClient
+
+from airflow_whatsapp_flows.ledger import Ledger
+from airflow_whatsapp_flows.plugin.addresses import name_of, segment
+from tests.ledger.filling import a_replay, response
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+NAMES = ["a/b", "a%2Fb", "lead__manual__2026-11-29T10:00:00+00:00", "ünï ☃", "x?y#z", "{x}", "a~2Fb", "..", ".", "a\\b"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_address_may_be_decoded_on_the_way(name: str) -> None:
+    # Airflow's own address of a frame is decoded once, and what it then loads is encoded again by the browser.
+    decoded = unquote(segment(name))
+    assert not set(decoded) & set("/?#%\\")
+    assert decoded not in (".", "..")
+    assert name_of(segment(name)) == name
+    assert name_of(quote(decoded)) == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_replay_may_have_any_name(
+    client: TestClient, sqlite_ledger: Ledger, use_ledger: Callable[[str], None], name: str
+) -> None:
+    use_ledger(sqlite_ledger.display_url)
+    a_replay(sqlite_ledger, [response(1, id=name)], name)
+    for path in ("", "/progress", "/results.csv", f"/contacts/{segment(name)}"):
+        page = client.get(f"/whatsapp-flows/replays/{segment(name)}{path}")
+        assert page.status_code == 200, path
+    if name.strip(".") and "~" not in name:  # the usual way to quote, which others may use for links
+        assert client.get(f"/whatsapp-flows/replays/{quote(name, safe='')}").status_code == 200

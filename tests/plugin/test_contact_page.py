@@ -1,0 +1,158 @@
+"""One contact: its walk, its masked answers, and each attempt with what came back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html import unescape
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from fastapi.testclient import TestClient
+
+from airflow_whatsapp_flows.flow.delivery.table import Fate
+from airflow_whatsapp_flows.ledger import ContactState, Ledger
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.plugin.states import FATES
+from tests.ledger.filling import a_replay, attempt, change, end, response, result
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+PAGES = "/whatsapp-flows/replays/first/contacts"
+HOSTILE = "\"'><script>alert(1)</script>\u202e\x01"
+
+
+@pytest.fixture
+def replay(ledger: Ledger, ledger_url: str, use_ledger: Callable[[str], None]) -> Replay:
+    use_ledger(ledger_url)
+    found = a_replay(ledger, [response(number) for number in range(3)])
+    end(ledger, found, [ContactState.COMPLETED, ContactState.IN_DOUBT, ContactState.FAILED])
+    return found
+
+
+def _text(page: Any) -> str:
+    return unescape(re.sub(r"<[^>]+>", "", page.text))
+
+
+def test_shows_the_walk_answers_and_attempts(client: TestClient, ledger: Ledger, replay: Replay) -> None:
+    refused = result(
+        {"error": "busy"},
+        outcome="error",
+        error={"kind": "status", "message": "the server answered 503", "sent": "yes"},
+    )
+    attempt(
+        ledger, "r-0", Fate.ANSWERED, replay, status_code=503, error_kind="status", result=refused, begun_at=1000.0,
+        ended_at=1000.25,
+    )  # fmt: skip
+    attempt(ledger, "r-0", Fate.SUCCEEDED, replay, number=2, status_code=201, result=result({"id": 7}))
+    page = client.get(f"{PAGES}/r-0")
+    assert page.status_code == 200
+    text = _text(page)
+    for shown in (
+        "503",
+        "the server answered 503",
+        '{"error":"busy"}',
+        "250 ms",
+        "201",
+        '{"id":7}',
+        "key-r-0",
+        "/v1/x",
+    ):
+        assert shown in text, shown
+    assert text.index("busy") < text.index('{"id":7}')
+    assert "+52…00" in text
+    assert "+5255" not in text
+    assert "Ana" not in text
+    assert '"Ask name": "A…"' in text
+
+
+@pytest.mark.parametrize("fate", [*Fate, None])
+def test_says_whether_each_request_arrived(
+    client: TestClient, ledger: Ledger, replay: Replay, fate: Fate | None
+) -> None:
+    attempt(ledger, "r-0", fate, replay)
+    assert FATES[fate.value if fate else None].meaning in _text(client.get(f"{PAGES}/r-0"))
+
+
+def test_a_contact_in_doubt_comes_with_the_commands_that_resolve_it(client: TestClient, replay: Replay) -> None:
+    text = _text(client.get(f"{PAGES}/r-1"))
+    assert "whatsapp-flows replay resolve first r-1 --as sent" in text
+    assert "whatsapp-flows replay resolve first r-1 --as not_sent" in text
+    assert "resolve" not in _text(client.get(f"{PAGES}/r-0"))
+
+
+def test_attempts_of_other_replays_and_dag_runs_are_linked(client: TestClient, ledger: Ledger, replay: Replay) -> None:
+    second = a_replay(ledger, [response(1)], "second/x", force=True)
+    attempt(ledger, "r-1", Fate.SUCCEEDED, second)
+    attempt(ledger, "r-1", Fate.UNKNOWN, number=2, origin='{"dag":"lead","run":"manual__1","task":"create","try":1}')
+    page = client.get(f"{PAGES}/r-1").text
+    assert 'href="/whatsapp-flows/replays/second~2Fx"' in page
+    assert 'href="/dags/lead/runs/manual__1" data-airflow' in page
+
+
+def test_a_persons_decision_is_shown_with_who_and_when(client: TestClient, ledger: Ledger, replay: Replay) -> None:
+    decided = {"resolved": "not_sent", "by": "ana <b>", "at": 1000.0, "was": {}}
+    attempt(ledger, "r-1", Fate.NOT_SENT, replay, origin=json.dumps(decided))
+    text = _text(client.get(f"{PAGES}/r-1"))
+    assert "not_sent, by ana <b>, 1970-01-01 00:16:40 UTC" in text
+
+
+def test_attempts_are_paged(client: TestClient, ledger: Ledger, replay: Replay) -> None:
+    for number in range(1, 121):
+        attempt(ledger, "r-0", Fate.SUCCEEDED, replay, number=number, key=f"key-{number:04}")
+    path, found = f"{PAGES}/r-0", []
+    for _ in range(5):
+        page = client.get(path)
+        found += re.findall(r"key-\d{4}", page.text)
+        following = re.search(r'href="([^"]+)">Next</a>', page.text)
+        if following is None:
+            break
+        path = unescape(following[1])
+    assert found == [f"key-{number:04}" for number in range(1, 121)]
+
+
+@pytest.mark.parametrize("id_", ["a/b", "a%2Fb", "ünï ☃", "x?y#z", HOSTILE.replace("\x01", "")])
+def test_a_response_may_have_any_id(client: TestClient, ledger: Ledger, replay: Replay, id_: str) -> None:
+    change(ledger, 1, response_id=id_)
+    change(ledger, 2, response_id="a")
+    page = client.get(f"{PAGES}/{quote(id_, safe='')}")
+    assert page.status_code == 200, id_
+    assert "<script>alert" not in page.text
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(HOSTILE, id="markup"),
+        pytest.param("\x00\x01\ufffd\x7f" * 100, id="binary"),
+        pytest.param("x" * 1_000_000, id="a megabyte"),
+        pytest.param({HOSTILE: [HOSTILE] * 100}, id="nested"),
+        pytest.param("مرحبا \u202e abc", id="right to left"),
+    ],
+)
+def test_replies_and_answers_of_any_kind_are_text(
+    client: TestClient, ledger: Ledger, replay: Replay, reply: Any
+) -> None:
+    for number, fate in enumerate((Fate.SUCCEEDED, Fate.ANSWERED), start=1):
+        attempt(ledger, "r-0", fate, replay, number=number, result=result(reply), step=HOSTILE, method=HOSTILE)
+    change(ledger, 1, response=json.dumps(response(1, step={"Ask name": reply})), path=json.dumps([HOSTILE] * 1000))
+    page = client.get(f"{PAGES}/r-0")
+    assert page.status_code == 200
+    assert "<script>alert" not in page.text
+    assert not set("\u202e\x00\x01\x7f") & set(page.text)
+    assert len(page.content) < 200_000
+
+
+def test_a_purged_response_is_said_to_be(client: TestClient, ledger: Ledger, replay: Replay) -> None:
+    change(ledger, 1, response=None, phone=None)
+    assert "purged" in client.get(f"{PAGES}/r-0").text
+
+
+def test_a_contact_that_does_not_exist_is_named(client: TestClient, replay: Replay) -> None:
+    page = client.get(f"{PAGES}/r-99")
+    assert page.status_code == 404
+    assert "r-99" in page.text
+    assert client.get(f"{PAGES}/r-0?row=999999").status_code == 404
+    assert client.get(f"{PAGES}/r-0?row=x").status_code == 422
