@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import msgspec
 from airflow import settings
 from airflow.sdk import DAG, get_parsing_context
 
@@ -182,7 +183,9 @@ def _build(path: Path) -> tuple[dict[str, DAG], FlowFileError | None]:
         faulty = error
         return _quietly(path, lambda: build_placeholders(_value(path, faulty), path.stem, str(faulty))), faulty
     # PostgreSQL rejects a DAG with it, and every other DAG of the same parse.
-    faults = [Fault("Airflow cannot store the character U+0000", place) for place in _nul_places(flow.source)]
+    may_have_nul = rb"\u0000" in msgspec.json.encode(flow.source)
+    places = _nul_places(flow.source) if may_have_nul else ()
+    faults = [Fault("Airflow cannot store the character U+0000", place) for place in places]
     dags: dict[str, DAG] = {}
     if not faults:
         dags = _sound(path, flow, build_dag, faults)

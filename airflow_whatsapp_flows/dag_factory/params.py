@@ -36,6 +36,7 @@ _VARIABLE_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "object": {"type": ["object", "null"]},
 }
 _LONGEST_TEXT = 300
+_CONTACT = Scope.CONTACT.value
 
 
 def build_params(flow: Flow) -> dict[str, Param]:
@@ -113,7 +114,7 @@ def _contact_fields(flow: Flow) -> list[str]:
     fields = ["phone"]
     for step in flow.steps.values():
         for reference in references_of(step):
-            if reference.scope == Scope.CONTACT.value and reference.path:
+            if reference.scope == _CONTACT and reference.path:
                 path = reference.path[1:] if reference.path[0] == "meta" and len(reference.path) > 1 else reference.path
                 fields.append(path[0])
     return list(dict.fromkeys(fields))

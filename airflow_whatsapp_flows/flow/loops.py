@@ -17,6 +17,12 @@ def components(successors: Mapping[str, Iterable[str]]) -> list[list[str]]:
         The names of the steps of each loop; steps and loops in the order of ``successors``.
     """
     order = {name: number for number, name in enumerate(successors)}
+    if all(order[step] > order[name] for name, following in successors.items() for step in following):
+        return []  # as in most flows, every step leads further down
+    return sorted(_find_components(successors, order), key=lambda loop: order[loop[0]])
+
+
+def _find_components(successors: Mapping[str, Iterable[str]], order: Mapping[str, int]) -> list[list[str]]:
     found: list[list[str]] = []
     index: dict[str, int] = {}
     lowest: dict[str, int] = {}
@@ -51,4 +57,4 @@ def components(successors: Mapping[str, Iterable[str]]) -> list[list[str]]:
                 trail.append((step, iter(list(successors[step]))))
             elif step in is_open:
                 lowest[name] = min(lowest[name], index[step])
-    return sorted(found, key=lambda loop: order[loop[0]])
+    return found

@@ -30,6 +30,9 @@ _QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
 _MAPPINGS = (dict, MappingProxyType, Mapping)
 
 
+_STEP = Scope.STEP.value
+
+
 class Missing:
     """The type of :data:`MISSING`."""
 
@@ -74,7 +77,7 @@ class Reference:
     @property
     def step(self) -> str | None:
         """Name of the step that it refers to, if any."""
-        return self.path[0] if self.scope == Scope.STEP.value else None
+        return self.path[0] if self.scope == _STEP else None
 
 
 def parse_bare_reference(expression: str, steps: Collection[str] | None) -> Reference | None:
@@ -95,7 +98,7 @@ def parse_bare_reference(expression: str, steps: Collection[str] | None) -> Refe
         return None
     scope, end = match.group(1), match.end()
     path: list[str] = []
-    if scope == Scope.STEP.value and steps is not None:
+    if scope == _STEP and steps is not None:
         name, end = _step_name(expression, end, steps)
         path.append(name)
     while end < len(expression):
@@ -135,7 +138,7 @@ def rewrite_references(expression: str, steps: Collection[str] | None) -> tuple[
             position += 1
             continue
         start, end, path = position, match.end(), list[str]()
-        if match.group(1) == Scope.STEP.value and steps is not None:
+        if match.group(1) == _STEP and steps is not None:
             name, end = _step_name(expression, end, steps)
             path.append(name)
         while (segment := _segment(expression, end, bare=False)) is not None:
