@@ -138,6 +138,14 @@ def _config() -> dict[str, Any]:
                 "60",
                 None,
             ),
+            "replay_workers": _option(
+                "Worker processes of `whatsapp-flows replay run` and `replay retry`, which divide the concurrency "
+                "among them; auto: one for each processor, but only one for fewer than 2,000 contacts. Tasks always "
+                "use one process.",
+                "string",
+                "auto",
+                "4",
+            ),
         },
     }
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 
 SECTION = "whatsapp_flows"
+AUTO = "auto"
 SENSITIVE = frozenset({"ledger"})
 """Options that Airflow masks, and can also read from a command (``_cmd``) or a secrets backend (``_secret``)."""
 
@@ -32,6 +33,7 @@ class Settings:
         ledger: SQLAlchemy URL of the ledger; an SQLite file in Airflow's home by default.
         xcom_max_bytes: maximum bytes of a result in XCom; a larger ``response`` stays in the ledger.
         ledger_reconnect_timeout: seconds to wait for a PostgreSQL ledger that becomes unavailable during a replay.
+        replay_workers: number of processes of ``whatsapp-flows replay run`` and ``retry``, or ``"auto"``.
     """
 
     allowed_hosts: tuple[str, ...] = ()
@@ -42,6 +44,7 @@ class Settings:
     ledger: str = ""
     xcom_max_bytes: int = 65_536
     ledger_reconnect_timeout: float = 60.0
+    replay_workers: int | str = AUTO
 
     @property
     def ledger_url(self) -> str:
@@ -68,6 +71,7 @@ def settings_from(read: Callable[[str], str | None]) -> Settings:
         ledger=(read("ledger") or "").strip(),
         xcom_max_bytes=_whole(read, "xcom_max_bytes", default.xcom_max_bytes),
         ledger_reconnect_timeout=_number(read, "ledger_reconnect_timeout", default.ledger_reconnect_timeout),
+        replay_workers=AUTO if read("replay_workers") in (None, "", AUTO) else _whole(read, "replay_workers", 1),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 
+MOST_WORKERS = 64
+
 
 def whole(text: str) -> int:
     """Parse a positive integer."""
@@ -21,6 +23,16 @@ def concurrency(text: str) -> int:
         return check_concurrency(whole(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def workers(text: str) -> int | str:
+    """Parse the number of worker processes, or ``auto``."""
+    if text == "auto":
+        return text
+    number = whole(text)
+    if number > MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"{number} is too high; the maximum is {MOST_WORKERS}")
+    return number
 
 
 def rate(text: str) -> tuple[str, float]:

@@ -13,6 +13,7 @@ from airflow_whatsapp_flows.cli.argument_types import (
     rate,
     rename,
     whole,
+    workers,
 )
 from airflow_whatsapp_flows.cli.common_arguments import add_format, add_ledger_url
 
@@ -115,6 +116,13 @@ def _add_sending(command: argparse.ArgumentParser) -> None:
     sending = command.add_argument_group("sending")
     sending.add_argument(
         "--concurrency", metavar="N", type=concurrency, help="concurrent requests per host; default: 64"
+    )
+    sending.add_argument(
+        "--workers",
+        metavar="N|auto",
+        type=workers,
+        help="processes that send, which divide the concurrency among them; default: auto, one for each processor, "
+        "but only one for fewer than 2,000 contacts",
     )
     sending.add_argument(
         "--rate",

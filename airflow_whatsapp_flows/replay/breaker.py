@@ -40,6 +40,7 @@ class Breaker:
         interval: seconds until the first probe.
         patience: seconds after which the batch stops.
         clock: monotonic clock, in seconds.
+        share: number of processes of one command that have such a breaker: ``threshold`` is for all of them together.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class Breaker:
         interval: float = 5.0,
         patience: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
+        share: int = 1,
     ) -> None:
-        self._host, self._threshold, self._patience, self._clock = host, threshold, patience, clock
+        self._host, self._patience, self._clock = host, patience, clock
+        self._threshold = max(1, threshold // share)
         self._first_interval = self._interval = interval
         self._failures = 0
         self._last_problem = ""

@@ -67,6 +67,14 @@ class FailureBudget:
     handled: int = 0
     walked: int = 0
 
+    def note_failed(self) -> None:
+        """Count a contact that failed."""
+        self.failed += 1
+
+    def note_handled(self) -> None:
+        """Count a contact that completed through an error exit."""
+        self.handled += 1
+
     @property
     def stop_reason(self) -> str | None:
         """Why the batch must stop, one sentence for people; ``None`` while it may continue."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +20,13 @@ from airflow_whatsapp_flows.replay.budget import FailureBudget
 from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.gate import Gate
 from airflow_whatsapp_flows.replay.order import PersonOrder, Turn
+from airflow_whatsapp_flows.replay.pending_chunks import ChunkSource, PendingChunks
 from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, PriorSends
 from airflow_whatsapp_flows.replay.progress import Progress
+from airflow_whatsapp_flows.replay.refusals import Refusals
 from airflow_whatsapp_flows.replay.request_attempt import StoppedError
 
 PAGE = 256
-_LOOK_AGAIN_SECONDS = 0.5
 _MOST_RESTING = 10_000
 _WIND_DOWN_STEP = 0.02  # seconds
 
@@ -44,6 +45,7 @@ class Engine:
     """Runs the pending contacts of one replay.
 
     Attributes:
+        chunks: where it gets its chunks; by default all that are pending.
         grace: seconds that requests in flight have to finish when a run is stopped.
         progress: counts so far.
 
@@ -72,7 +74,8 @@ class Engine:
         self._walker = walker
         self._prior_sends = prior_sends
         self._walkers = 2 * concurrency
-        self._budget = budget
+        self.budget = budget
+        self.chunks: ChunkSource | None = None
         self._ready: deque[tuple[Turn, _Chunk]] = deque()
         self._waiting = 0
         self._waiting_bytes = 0
@@ -100,9 +103,14 @@ class Engine:
         """Number of contacts that wait for a delay of the flow."""
         return self._delayed_count
 
-    def stop(self, reason: str) -> None:
+    @property
+    def refusals(self) -> Refusals | None:
+        """What detects a server that refuses everything, if anything does."""
+        return self._walker.sender.refusals
+
+    def stop(self, reason: str, *, hurried: bool = True) -> None:
         """Start no more requests; those in flight may finish within the grace period. The rest stays pending."""
-        self._hurried = True
+        self._hurried |= hurried
         self._halt(reason)
 
     def _halt(self, reason: str) -> None:
@@ -117,17 +125,17 @@ class Engine:
             self.progress.needs_help = error.needs_help
         self._halt(error.reason)
 
-    async def run(self, chunks: Iterable[int] | None = None) -> Progress:
+    async def run(self, chunks: Collection[int] | None = None) -> Progress:
         """Run until all contacts are done, or until stopped.
 
         Args:
-            chunks: only these chunks; default: all.
+            chunks: only these; default: all, or :attr:`chunks`.
 
         Raises:
             FlowsError: the ledger cannot be written, or a connection cannot be used; the rest stays pending.
         """
         self._check_budget()  # an earlier run may have used it up
-        feeder = self._start(self._queue_chunks(None if chunks is None else list(chunks)))
+        feeder = self._start(self._queue_chunks(self.chunks or PendingChunks(self._find_pending_chunks, chunks)))
         for _ in range(self._walkers):
             self._add_worker()
         try:
@@ -146,8 +154,7 @@ class Engine:
 
     async def _put_back(self) -> None:
         """Set contacts back to pending for which nothing was done, because the server refused the credentials."""
-        refusals = self._walker.sender.refusals
-        turned_away = dict.fromkeys(refusals.turned_away if refusals else ())
+        turned_away = dict.fromkeys(self.refusals.turned_away if self.refusals else ())
         if turned_away and self._journal.failure is None:
             await asyncio.gather(*(self._journal.add(NextRound(contact_id)) for contact_id in turned_away))
 
@@ -263,14 +270,14 @@ class Engine:
         if end.fingerprint is not None:
             self.progress.fingerprints[end.fingerprint] += 1
         if end.state in (ContactState.FAILED, ContactState.IN_DOUBT):
-            self._budget.failed += 1
+            self.budget.note_failed()
             self._check_budget()
         elif end.handled_errors and end.state is ContactState.COMPLETED:
-            self._budget.handled += 1
+            self.budget.note_handled()
             self._check_budget()
 
     def _check_budget(self) -> None:
-        reason = self._budget.stop_reason
+        reason = self.budget.stop_reason
         if reason is not None and self.progress.stopped is None:
             self.progress.spent = True
             self._halt(reason)
@@ -289,22 +296,13 @@ class Engine:
         if self._fed and not self._waiting:
             self._more.set()
 
-    async def _queue_chunks(self, wanted: list[int] | None) -> None:
-        done: set[int] = set()
-        while True:
-            left = await asyncio.to_thread(self._find_pending_chunks)
-            left = [chunk for chunk in left if chunk not in done and (wanted is None or chunk in wanted)]
-            if not left:
-                break
-            before = len(done)
-            for chunk in left:
-                claimed = await self._journal.claim(self._walker.replay_no, chunk)
-                if claimed is not None:
-                    await self._queue_chunk(claimed)
-                    done.add(chunk)
-            if len(done) == before:
-                # Another live process owns the rest: it may finish it, or exit.
-                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+    async def _queue_chunks(self, source: ChunkSource) -> None:
+        while (chunk := await source.take()) is not None:
+            claimed = await self._journal.claim(self._walker.replay_no, chunk)
+            if claimed is None:
+                source.give_back(chunk)
+            else:
+                await self._queue_chunk(claimed)
         self._fed = True
         self._more.set()
 

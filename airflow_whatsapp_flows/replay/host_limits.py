@@ -44,13 +44,16 @@ class HostLimiter:
         pace: requests per second.
         concurrency: requests at once.
         needs_credentials: whether a reply that refuses the credentials counts as a failure of the host.
+        share: number of processes of one command that send.
     """
 
-    def __init__(self, host: str, pace: HostRate, concurrency: int, *, needs_credentials: bool = True) -> None:
+    def __init__(
+        self, host: str, pace: HostRate, concurrency: int, *, needs_credentials: bool = True, share: int = 1
+    ) -> None:
         self._needs_credentials = needs_credentials
         self.gate = Gate(concurrency)
         self.pace = pace
-        self._breaker = Breaker(host)
+        self._breaker = Breaker(host, share=share)
 
     async def enter(self) -> bool:
         """Wait until a send may start.
@@ -140,12 +143,19 @@ class HostLimits:
         rates: requests per second by host, and under :data:`ANY_HOST` for every other host.
         concurrency: maximum requests in flight to one host; fewer if this process cannot open as many connections.
         needs_credentials: whether a reply that refuses the credentials counts as a failure of the host.
+        share: number of processes of one command that send.
     """
 
     def __init__(
-        self, store: SlotStore, rates: Mapping[str, float], concurrency: int, *, needs_credentials: bool = True
+        self,
+        store: SlotStore,
+        rates: Mapping[str, float],
+        concurrency: int,
+        *,
+        needs_credentials: bool = True,
+        share: int = 1,
     ) -> None:
-        self._needs_credentials = needs_credentials
+        self._needs_credentials, self._share = needs_credentials, share
         self._store = store
         self._rates = rates
         self._concurrency = bound_concurrency(concurrency)
@@ -164,7 +174,7 @@ class HostLimits:
             rate = rate_for(host, self._rates, self._rates.get(ANY_HOST))
             pace = HostRate(host, self._store, asyncio.to_thread, rate=rate, lag=_COMMIT_SECONDS)
             limiter = self._limiters[host] = HostLimiter(
-                host, pace, self._concurrency, needs_credentials=self._needs_credentials
+                host, pace, self._concurrency, needs_credentials=self._needs_credentials, share=self._share
             )
         return limiter
 

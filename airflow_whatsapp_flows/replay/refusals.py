@@ -53,23 +53,51 @@ class Refusals:
     Attributes:
         turned_away: numbers of the contacts whose credentials were refused, once the batch must stop for that; without
             those for which a later request may have been applied, such as by an error exit.
+        on_accepted: called with the name of a step when it has its first success.
 
     Args:
         shows_reply: whether the server's reply may be shown.
         accepted: steps that had a success in an earlier run.
         clock: epoch seconds.
+        share: number of processes of one command that count refusals: the numbers are for all of them together.
     """
 
     def __init__(
-        self, *, shows_reply: bool = True, accepted: Iterable[str] = (), clock: Callable[[], float] = time.time
+        self,
+        *,
+        shows_reply: bool = True,
+        accepted: Iterable[str] = (),
+        clock: Callable[[], float] = time.time,
+        share: int = 1,
     ) -> None:
         self._clock = clock
+        self._credentials_in_a_row = max(1, CREDENTIALS_IN_A_ROW // share)
+        self._step_in_a_row = max(1, STEP_IN_A_ROW // share)
+        self.on_accepted: Callable[[str], None] = lambda _: None
         self.turned_away: list[int] = []
         self._shows_reply = shows_reply
         self._stopped_for: tuple[str, str | None] | None = None
         self._rows: dict[tuple[str, str | None], _Row] = {}
         self._accepted = set(accepted)
         self._refused: Counter[str] = Counter()
+
+    @property
+    def refused_account(self) -> tuple[str, str | None] | None:
+        """The host and connection whose credentials were refused, once the batch must stop for that."""
+        return self._stopped_for
+
+    def accept(self, step: str) -> None:
+        """Record that a step had a success in another process."""
+        self._accepted.add(step)
+
+    def turn_away(self, account: tuple[str, str | None]) -> None:
+        """Treat refusals like those of a batch that must stop, because another process found the credentials refused.
+
+        Args:
+            account: host and connection.
+        """
+        if self._stopped_for is None:
+            self._turn_away(account, self._rows.get(account) or _Row(self._clock()))
 
     def note(
         self, contact_id: int, host: str, step: Action, result: ActionResult, begun_at: float
@@ -96,6 +124,7 @@ class Refusals:
         if result.error is None:
             if step.name not in self._accepted:
                 self._accepted.add(step.name)
+                self.on_accepted(step.name)
             return None
         return self._note_step(host, step, result) if _is_refusal(step, result) else None
 
@@ -109,10 +138,9 @@ class Refusals:
         row = self._rows.get(account) or self._rows.setdefault(account, _Row(self._clock()))
         row.contacts.append(contact_id)
         times = len(row.contacts)
-        if times < CREDENTIALS_IN_A_ROW:
+        if times < self._credentials_in_a_row:
             return None
-        turned_away = [contact for contact in row.before + row.contacts if contact not in row.served]
-        self._stopped_for, self.turned_away = account, turned_away
+        self._turn_away(account, row)
         host, connection = account
         whose = f"the credentials of the connection {connection!r}" if connection else "requests without a connection"
         return BatchStoppedError(
@@ -120,6 +148,10 @@ class Refusals:
             "applied, and their contacts stay pending unless an error exit sent something else",
             needs_help=True,
         )
+
+    def _turn_away(self, account: tuple[str, str | None], row: _Row) -> None:
+        self._stopped_for = account
+        self.turned_away = [contact for contact in row.before + row.contacts if contact not in row.served]
 
     def _note_served(self, contact_id: int, step: Action, result: ActionResult) -> None:
         """Note contacts served by an error exit: resending would repeat for them what the exit has done another way."""
@@ -144,14 +176,14 @@ class Refusals:
         if step.name in self._accepted:
             return None
         self._refused[step.name] += 1
-        if self._refused[step.name] != STEP_IN_A_ROW:
+        if self._refused[step.name] != self._step_in_a_row:
             return None
         return BatchStoppedError(
-            f"{host} rejected each of the first {STEP_IN_A_ROW} requests of {step.name!r} ({self._words(result)}): "
-            "check the step and the data; `replay retry` sends these again (with --handled if an error exit handled "
-            f"them). If {result.status_code} is this server's answer for a single contact, such as one that already "
-            'exists, resume with --no-stop-when-refused, or set "stop_when_refused": false in the flow\'s '
-            "replay block (stop_when_refused=False in a task)",
+            f"{host} rejected each of the first {self._step_in_a_row} requests of {step.name!r} "
+            f"({self._words(result)}): check the step and the data; `replay retry` sends these again (with --handled "
+            f"if an error exit handled them). If {result.status_code} is this server's answer for a single contact, "
+            'such as one that already exists, resume with --no-stop-when-refused, or set "stop_when_refused": false in '
+            "the flow's replay block (stop_when_refused=False in a task)",
             needs_help=True,
         )
 

@@ -31,7 +31,7 @@ from airflow_whatsapp_flows.replay.run_settings import RunSettings
 from airflow_whatsapp_flows.replay.send import ContactSender
 from airflow_whatsapp_flows.sender import RequestSender
 
-_LAST_COMMITS_SECONDS = 1.5
+LAST_COMMITS_SECONDS = 1.5
 """Seconds after the grace period for the ledger's server to accept the last outcomes.
 
 Then it counts as not responding.
@@ -63,21 +63,23 @@ async def run_replay(
     waits = settings.reconnect_timeout
     ledger.outages.begin(request_sender.settings.ledger_reconnect_timeout if waits is None else waits)
     steps = await asyncio.to_thread(load_step_identities, ledger, replay, flow, chunks=settings.chunks)
-    # The budget applies to the whole replay, including failures of earlier runs.
-    budget = _budget(await asyncio.to_thread(tally, ledger, replay.no), settings)
+    budget = failure_budget(await asyncio.to_thread(tally, ledger, replay.no), settings)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(_mark_run(ledger, replay.no))
+        if settings.workers == 1:
+            await stack.enter_async_context(mark_run(ledger, replay.no))
         journal = await stack.enter_async_context(Journal(ledger))
         await stack.enter_async_context(_report_losses(ledger, journal))
         routes = await stack.enter_async_context(Routes(request_sender))
-        slots, needs_credentials = SharedSlots(ledger), settings.stop_when_refused
-        limits = HostLimits(slots, settings.rates, settings.concurrency, needs_credentials=needs_credentials)
+        slots, needs = SharedSlots(ledger), settings.stop_when_refused
+        limits = HostLimits(
+            slots, settings.rates, settings.concurrency, needs_credentials=needs, share=settings.workers
+        )
         await stack.enter_async_context(limits)
         sender = ContactSender(request_sender, routes, limits, journal, flow.replies_read, steps=steps)
         sender.on_attempt = settings.on_attempt
-        if needs_credentials:
+        if needs:
             accepted = await asyncio.to_thread(find_accepted_steps, ledger, replay.no)
-            sender.refusals = Refusals(shows_reply=not flow.sensitive, accepted=accepted)
+            sender.refusals = Refusals(shows_reply=not flow.sensitive, accepted=accepted, share=settings.workers)
         walker = ContactWalker(
             flow=flow,
             replay_no=replay.no,
@@ -87,11 +89,10 @@ async def run_replay(
             resend=settings.resend,
             steps=steps,
         )
-        prior_sends = PriorSends(flow, replay, settings.force)
-        engine = Engine(ledger, journal, walker, prior_sends, settings.concurrency, budget)
+        engine = Engine(ledger, journal, walker, PriorSends(flow, replay, settings.force), settings.concurrency, budget)
         engine.grace = settings.grace
         on_engine(engine)
-        async with _stop_on_signals(engine, ledger):
+        async with stop_on_signals(lambda reason: stop_engine(engine, ledger, reason)):
             with reduce_gc():
                 progress = await engine.run(settings.chunks)
     if journal.failure is not None and not is_away(journal.failure):
@@ -99,8 +100,14 @@ async def run_replay(
     return progress
 
 
+def stop_engine(engine: Engine, ledger: Ledger, reason: str) -> None:
+    """Stop an engine whose end somebody waits for."""
+    engine.stop(reason)
+    ledger.outages.give_up_in(engine.grace + LAST_COMMITS_SECONDS)
+
+
 @asynccontextmanager
-async def _mark_run(ledger: Ledger, replay_no: int) -> AsyncIterator[None]:
+async def mark_run(ledger: Ledger, replay_no: int) -> AsyncIterator[None]:
     """Record in the ledger when the run starts and ends."""
     await asyncio.to_thread(mark_started, ledger, replay_no, time.time())
 
@@ -133,7 +140,12 @@ async def _report_losses(ledger: Ledger, journal: Journal) -> AsyncIterator[None
         raise
 
 
-def _budget(before: Tally, settings: RunSettings) -> FailureBudget:
+def failure_budget(before: Tally, settings: RunSettings) -> FailureBudget:
+    """Return the limits on failures of a run.
+
+    Args:
+        before: counts of the whole replay, including earlier runs.
+    """
     return FailureBudget(
         max_failures=settings.max_failures,
         failed=before.states[ContactState.FAILED] + before.states[ContactState.IN_DOUBT],
@@ -144,18 +156,15 @@ def _budget(before: Tally, settings: RunSettings) -> FailureBudget:
 
 
 @asynccontextmanager
-async def _stop_on_signals(engine: Engine, ledger: Ledger) -> AsyncIterator[None]:
-    def stop(name: str) -> None:
-        engine.stop(f"stopped by {name}")
-        ledger.outages.give_up_in(engine.grace + _LAST_COMMITS_SECONDS)
-
+async def stop_on_signals(stop: Callable[[str], None]) -> AsyncIterator[None]:
+    """Call a function with the reason when SIGTERM or SIGINT arrives."""
     loop = asyncio.get_running_loop()
     kept = {}
     for number in (signal.SIGTERM, signal.SIGINT):
         # Only the main thread can handle signals; elsewhere the owner of the loop must stop the engine.
         with suppress(ValueError, RuntimeError):
             kept[number] = signal.getsignal(number)
-            loop.add_signal_handler(number, stop, number.name)
+            loop.add_signal_handler(number, stop, f"stopped by {number.name}")
     try:
         yield
     finally:

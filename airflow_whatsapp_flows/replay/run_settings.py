@@ -30,6 +30,7 @@ class RunSettings:
         resend: whether to send actions that succeeded on the platform.
         force: whether to resend every request intentionally, under new keys.
         chunks: chunks to run; by default all.
+        workers: number of processes of one command that run the replay; these are the settings of one of them.
         grace: seconds for requests in progress to end when the run is stopped. The default stays below the 10 s that
             supervisors allow.
         reconnect_timeout: seconds to wait for an unreachable ledger server; ``None`` for the setting
@@ -45,6 +46,7 @@ class RunSettings:
     resend: bool = False
     force: bool = False
     chunks: Sequence[int] | None = None
+    workers: int = 1
     grace: float = 7.0
     reconnect_timeout: float | None = None
     on_attempt: Callable[[Attempt], None] | None = None

@@ -32,6 +32,15 @@ def test_opens_after_twenty_failures_in_a_row() -> None:
     assert breaker.is_open
 
 
+def test_processes_of_one_command_share_the_failures() -> None:
+    breaker = Breaker(HOST, share=3)
+    for _ in range(5):
+        breaker.note(failed=True)
+    assert not breaker.is_open
+    breaker.note(failed=True)
+    assert breaker.is_open
+
+
 @given(st.lists(st.booleans(), max_size=200))
 def test_counts_only_consecutive_failures(failures: list[bool]) -> None:
     breaker = Breaker(HOST, threshold=5)

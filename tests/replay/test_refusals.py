@@ -150,3 +150,33 @@ def test_requests_in_flight_do_not_reset_the_series() -> None:
 
     assert [stop is not None for stop in stops] == [False] * 19 + [True]
     assert refusals.turned_away == [*range(5), *range(6, 26)]
+
+
+def test_processes_of_one_command_share_the_numbers() -> None:
+    refusals = Refusals(clock=lambda: 0.0, share=2)
+    assert find_stop(refusals, [401] * 30) == 10
+
+    assert find_stop(Refusals(clock=lambda: 0.0, share=2), [422] * 30) == 25
+
+
+def test_a_success_in_another_process_counts() -> None:
+    accepted: list[str] = []
+    refusals, other = Refusals(), Refusals()
+    other.on_accepted = accepted.append
+    assert find_stop(other, [OK, OK]) is None
+    assert accepted == ["Create"]
+
+    refusals.accept("Create")
+
+    assert find_stop(refusals, [422] * 60) is None
+
+
+def test_refusals_count_once_another_process_has_found_the_credentials_refused() -> None:
+    refusals = Refusals(clock=lambda: 0.0)
+    assert find_stop(refusals, [401] * 3) is None
+    account = (HOST, "crm")
+
+    refusals.turn_away(account)
+    assert refusals.note(4, HOST, STEP, result(401), 1.0) is None  # it was in progress
+
+    assert (refusals.turned_away, refusals.refused_account) == ([1, 2, 3, 4], account)

@@ -14,7 +14,7 @@ from typing import Protocol
 from airflow_whatsapp_flows.cli.tables import duration
 from airflow_whatsapp_flows.cli.terminal import raw_stderr
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.replay.engine import Engine
+from airflow_whatsapp_flows.replay.progress import Progress
 
 _BAR_SECONDS = 0.25
 _LINE_SECONDS = 10.0
@@ -31,16 +31,34 @@ class Display(Protocol):
         """Show progress: contacts done, their total, and a text with the rest."""
 
 
+class Runner(Protocol):
+    """An engine, or several in workers."""
+
+    @property
+    def progress(self) -> Progress:
+        """Counts so far."""
+
+    @property
+    def in_flight(self) -> int:
+        """Number of requests in flight."""
+        raise NotImplementedError
+
+    @property
+    def delayed_count(self) -> int:
+        """Number of contacts that wait for a delay of the flow."""
+        raise NotImplementedError
+
+
 @dataclass(slots=True)
 class Watched:
-    """The progress of a running engine.
+    """The progress of a run.
 
     Attributes:
         total: number of contacts in the replay.
         before: number of contacts that ended before this run.
     """
 
-    engine: Engine
+    runner: Runner
     total: int
     before: int
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
@@ -51,7 +69,7 @@ class Watched:
         Args:
             now: seconds of a monotonic clock.
         """
-        progress = self.engine.progress
+        progress = self.runner.progress
         done = self.before + progress.ended_count
         self._seen.append((now, done))
         while len(self._seen) > 2 and self._seen[0][0] < now - _RATE_SECONDS:
@@ -59,10 +77,10 @@ class Watched:
         (since, first), errors = self._seen[0], sum(progress.ended[state] for state in _ERRORS)
         rate = (done - first) / (now - since) if now > since else 0.0
         left = self.total - done - sum(progress.postponed.values())
-        parts = [f"{rate:,.0f}/s", f"{self.engine.in_flight} in flight", f"{errors:,} errors"]
-        if self.engine.delayed_count:
-            parts.append(f"{self.engine.delayed_count:,} waiting as long as the flow says")
-        elif left > 0 and not rate and not self.engine.in_flight:
+        parts = [f"{rate:,.0f}/s", f"{self.runner.in_flight} in flight", f"{errors:,} errors"]
+        if self.runner.delayed_count:
+            parts.append(f"{self.runner.delayed_count:,} waiting as long as the flow says")
+        elif left > 0 and not rate and not self.runner.in_flight:
             parts.append("waiting for a rate limit, a retry, or a host that is down")
         if rate and left > 0:
             parts.append(f"{duration(left / rate)} left")
@@ -75,7 +93,7 @@ _ERRORS = (ContactState.FAILED, ContactState.IN_DOUBT)
 
 
 async def follow(display: Display, watched: Watched) -> None:
-    """Show an engine's progress repeatedly until cancelled, then once more."""
+    """Show the progress of a run repeatedly until cancelled, then once more."""
 
     def show() -> None:
         done, text = watched.look(time.monotonic())

@@ -15,18 +15,18 @@ from typing import Any
 
 from airflow_whatsapp_flows.cli import STOPPED
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger, user_name
-from airflow_whatsapp_flows.cli.replay.progress import Display, Watched, display, follow, show_reading
+from airflow_whatsapp_flows.cli.replay.progress import Display, Runner, Watched, display, follow, show_reading
 from airflow_whatsapp_flows.cli.replay.settings import Prepared, prepare, replay_request, source_spec
 from airflow_whatsapp_flows.cli.replay.summary import Summary, errors_json, status_json, summary_of, summary_text
+from airflow_whatsapp_flows.cli.replay.worker import count_workers, workers_of
 from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.errors import FlowsError, LedgerError, LedgerReplacedError, ReplayError
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.replays import Replay, tally
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally, find_pending_chunks, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.create import create_or_resume_replay
-from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.renames import rename_steps
 from airflow_whatsapp_flows.replay.run import run_replay
@@ -96,7 +96,7 @@ def send_pending(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared,
         ended = before.total - pending
         _say(f"replay {replay.id}: {plural(pending, 'contact')} to send{f', {ended:,} ended before' if ended else ''}")
         try:
-            progress = _send(ledger, replay, flow, prepared, (before.total, ended))
+            progress = _send(ledger, replay, flow, prepared, before)
         except LedgerReplacedError as error:
             _say(str(error))
             _say("then rerun the same command: it sends what is pending")
@@ -110,17 +110,24 @@ def send_pending(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared,
     return _print_summary(ledger, replay, progress, options)
 
 
-def _send(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, counts: tuple[int, int]) -> Progress:
-    settings = replace(prepared.run, force=replay.is_forced)
+def _send(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, before: Tally) -> Progress:
+    pending = before.states[ContactState.PENDING]
+    workers = count_workers(prepared, pending, len(find_pending_chunks(ledger, replay.no)))
+    settings = replace(prepared.run, force=replay.is_forced, workers=workers)
 
     async def send_all(where: Display) -> Progress:
         following: list[asyncio.Task[None]] = []
 
-        def on_engine(engine: Engine) -> None:
-            following.append(asyncio.create_task(follow(where, Watched(engine, *counts))))
+        def on_start(runner: Runner) -> None:
+            watched = Watched(runner, before.total, before.total - pending)
+            following.append(asyncio.create_task(follow(where, watched)))
 
         try:
-            return await run_replay(ledger, replay, flow, prepared.request_sender, settings, on_engine)
+            if workers == 1:
+                return await run_replay(ledger, replay, flow, prepared.request_sender, settings, on_start)
+            together = workers_of(ledger, replay, flow, prepared, settings)
+            on_start(together)
+            return await together.run()
         finally:
             for task in following:
                 task.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,12 +39,16 @@ class Prepared:
         run: limits of the run.
         chunk_size: contacts per chunk.
         options: the same as plain data without secrets; the ledger stores it for a later ``retry``.
+        connections: URLs of connections that were given, by id; others come from the environment.
+        workers: number of worker processes, or ``"auto"``.
     """
 
     request_sender: RequestSender
     run: RunSettings
     chunk_size: int
     options: Mapping[str, Any]
+    connections: Mapping[str, str] = field(repr=False)
+    workers: int | str
 
 
 def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | None = None) -> Prepared:
@@ -66,7 +70,7 @@ def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | N
     allowed = list(dict.fromkeys([*kept.get("allow_hosts", ()), *options.allow_host]))
     given = settings_from_environment()
     request_sender = RequestSender(
-        replace(given, allowed_hosts=(*given.allowed_hosts, *allowed)), _Connections(connections).find
+        replace(given, allowed_hosts=(*given.allowed_hosts, *allowed)), GivenConnections(connections).find
     )
     # Look up every connection first: a missing one found midway would leave contacts partly processed.
     _check_names(options, flow, hosts_of(flow, request_sender).values())
@@ -89,6 +93,8 @@ def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | N
             "allow_hosts": allowed,
             "connections": {id_: url for id_, url in connections.items() if not _holds_secrets(url)},
         },
+        connections=connections,
+        workers=given.replay_workers if options.workers is None else options.workers,
     )
 
 
@@ -134,12 +140,17 @@ def replay_request(options: argparse.Namespace, flow: Flow, source: Source, prep
 
 
 @dataclass(frozen=True, slots=True)
-class _Connections:
+class GivenConnections:
     """Finds connections on the command line, then in the environment."""
 
     urls: Mapping[str, str]
 
     def find(self, conn_id: str) -> ActionConnection:
+        """Return a connection.
+
+        Raises:
+            ConnectionConfigError: it is missing or invalid.
+        """
         url = self.urls.get(conn_id)
         environ = None if url is None else {**os.environ, f"AIRFLOW_CONN_{conn_id.upper()}": _as_airflow(url)}
         return action_connection(connection_from_environment(conn_id, environ))

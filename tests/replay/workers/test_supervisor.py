@@ -1,0 +1,206 @@
+"""Several worker processes of one command: what happens when one of them, or the command, ends or is stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from airflow_whatsapp_flows.replay.run_settings import RunSettings
+from airflow_whatsapp_flows.replay.workers.supervisor import MOST_DEATHS, share_of
+from tests.replay.runs import Run, await_requests, sqlite_url
+from tests.replay.workers.commands import await_true, command, has_ended, kill
+from tests.servers.crm_log import CrmProcess, running_crm
+
+SMALL_CHUNKS = {"replay": {"chunk_size": 10}}
+SHARE = 4  # of each of two workers in the concurrency
+
+
+@pytest.fixture
+def crm(tmp_path: Path) -> Iterator[CrmProcess]:
+    with running_crm(tmp_path / "crm.log", latency_ms=50) as server:
+        yield server
+
+
+def run_of(tmp_path: Path, crm: CrmProcess, total: int = 200, **keys: object) -> Run:
+    return Run(tmp_path, crm, sqlite_url(tmp_path), total=total, concurrency=8, flow_keys={**SMALL_CHUNKS, **keys})
+
+
+def test_workers_divide_a_replay_and_report_it_together(tmp_path: Path, crm: CrmProcess) -> None:
+    run = run_of(tmp_path, crm)
+    with command(run) as running:
+        assert len(running.await_workers(2)) == 2
+        status = running.wait()
+        summary = running.summary()
+
+    assert (status, summary["completed"], summary["pending"], summary["stopped"]) == (0, 200, 0, None)
+    assert run.broken_promises(kills=0) == []
+
+
+def test_a_killed_worker_is_replaced(tmp_path: Path, crm: CrmProcess) -> None:
+    run = run_of(tmp_path, crm, total=200)
+    with command(run) as running:
+        await_requests(crm, 20)
+        killed = running.workers()[0]
+        assert kill(killed)
+        await_true(lambda: killed not in running.workers() and len(running.workers()) == 2)
+        status = running.wait()
+        summary = running.summary()
+
+    assert status in (0, 3)
+    assert (summary["pending"], summary["stopped"]) == (0, None)
+    run.concurrency = SHARE
+    assert run.broken_promises(kills=1) == []
+
+
+def test_a_run_stops_when_workers_keep_dying(tmp_path: Path, crm: CrmProcess) -> None:
+    run = run_of(tmp_path, crm, total=240)
+    killed: set[int] = set()
+    with command(run, "--rate", 20) as running:
+        await_requests(crm, 1)
+        while running.process.poll() is None and len(killed) < MOST_DEATHS:
+            killed.update(pid for pid in running.workers()[:1] if pid not in killed and kill(pid))
+            time.sleep(0.05)
+        status = running.wait(20)
+        summary = running.summary()
+
+    assert status == 4
+    assert summary["stopped"].startswith(f"worker processes died {MOST_DEATHS} times, the last one by signal 9")
+    assert summary["pending"] > 0
+
+
+def test_workers_stop_when_their_command_is_killed(tmp_path: Path, crm: CrmProcess) -> None:
+    run = run_of(tmp_path, crm, total=240)
+    with command(run) as running:
+        await_requests(crm, 30)
+        workers = running.await_workers(2)
+        running.process.kill()
+        running.wait()
+        time.sleep(0.5)
+        soon = len(crm.requests())
+        await_true(lambda: all(map(has_ended, workers)), 10)
+        assert len(crm.requests()) == soon < 240
+        assert "Traceback" not in running.errors()
+    with command(run) as resumed:
+        assert resumed.wait() == 0
+
+    assert run.broken_promises(kills=0) == []
+
+
+@pytest.mark.long
+def test_a_replay_whose_processes_are_all_killed_can_resume(tmp_path: Path, crm: CrmProcess) -> None:
+    run = run_of(tmp_path, crm)
+    with command(run) as running:
+        await_requests(crm, 30)
+        running.signal_all(signal.SIGKILL)
+        running.wait()
+    with command(run) as resumed:
+        assert resumed.wait() in (0, 3)
+
+    assert run.broken_promises(kills=1) == []
+
+
+@pytest.mark.parametrize(("number", "to_all"), [(signal.SIGTERM, False), (signal.SIGINT, True)], ids=["one", "ctrl-c"])
+def test_a_signal_stops_all_workers_with_nothing_in_doubt(
+    tmp_path: Path, crm: CrmProcess, number: signal.Signals, to_all: bool
+) -> None:
+    run = run_of(tmp_path, crm, total=240)
+    with command(run) as running:
+        await_requests(crm, 30)
+        workers, began = running.workers(), time.monotonic()
+        if to_all:
+            running.signal_all(number)
+        else:
+            running.process.send_signal(number)
+        status = running.wait(10)
+        took, summary = time.monotonic() - began, running.summary()
+        assert all(map(has_ended, workers))
+        assert "Traceback" not in running.errors()
+
+    assert (status, summary["stopped"], summary["in_doubt"], took < 10) == (4, f"stopped by {number.name}", 0, True)
+    assert 0 < summary["pending"] < 240
+    with command(run) as resumed:
+        assert resumed.wait() == 0
+    assert run.broken_promises(kills=0) == []
+
+
+@pytest.mark.long
+def test_a_suspended_worker_does_not_delay_a_stop(tmp_path: Path) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
+        run = run_of(tmp_path, crm, total=240)
+        with command(run) as running:
+            await_requests(crm, 30)
+            os.kill(running.workers()[0], signal.SIGSTOP)
+            began = time.monotonic()
+            running.process.send_signal(signal.SIGTERM)
+            status = running.wait(15)
+            took = time.monotonic() - began
+
+        assert (status, took < 10.5) == (4, True)
+        with command(run) as resumed:
+            assert resumed.wait() in (0, 3)
+        run.concurrency = SHARE
+    assert run.broken_promises(kills=1) == []
+
+
+@pytest.mark.long
+def test_two_commands_share_a_replay(tmp_path: Path, crm: CrmProcess) -> None:
+    run = run_of(tmp_path, crm, total=200)
+    with command(run) as first:
+        await_requests(crm, 10)
+        with command(run) as second:
+            second.await_workers(1)
+            assert (first.wait(), second.wait()) == (0, 0)
+            assert second.summary()["completed"] == 200
+
+    assert Counter(Counter(request.contact for request in crm.requests()).values()) == {1: 200}
+    assert run.broken_promises(kills=0) == []
+
+
+@pytest.mark.long
+def test_workers_share_one_rate(tmp_path: Path) -> None:
+    with running_crm(tmp_path / "crm.log") as crm:
+        run = run_of(tmp_path, crm, total=120)
+        with command(run, "--rate", 40) as running:
+            assert running.wait() == 0
+
+        assert run.broken_promises(kills=0, rate=40) == []
+
+
+def test_a_limit_on_failures_is_for_all_workers(tmp_path: Path) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=20, status=422) as crm:
+        limits = {"chunk_size": 10, "max_failures": 30, "stop_when_refused": False}
+        run = run_of(tmp_path, crm, total=600, replay=limits)
+        with command(run) as running:
+            status = running.wait()
+            summary = running.summary()
+
+    assert status == 4
+    assert "failed, and max_failures allows 30" in summary["stopped"]
+    assert 30 < summary["failed"] <= 30 + 3 * 8
+
+
+def test_no_secret_is_visible_to_other_users(tmp_path: Path, crm: CrmProcess) -> None:
+    run = run_of(tmp_path, crm, total=200)
+    with command(run) as running:
+        await_requests(crm, 1)
+        shown = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in running.workers()]
+        assert running.wait() == 0
+
+    assert len(shown) == 2
+    assert all(run.ledger.encode() not in words for words in shown)
+    assert all(b"whatsapp-flows replay worker" in words for words in shown)
+
+
+def test_the_shares_of_workers_add_up_to_the_concurrency() -> None:
+    settings = RunSettings(concurrency=64, workers=3, max_failures=5, max_handled_errors=6)
+
+    shares = [share_of(settings, number) for number in range(3)]
+
+    assert [share.concurrency for share in shares] == [22, 21, 21]
+    assert {(share.max_failures, share.max_handled_errors, share.workers) for share in shares} == {(None, None, 3)}
