@@ -99,5 +99,5 @@ audit: ## known vulnerabilities of the versions that the tests run with, where t
 	$(PYTHON) tests/audit.py constraints.txt constraints-3.10.txt
 
 clean: ## remove everything that make made
-	rm -rf "$(VENV)" .matrix .demo .ui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage-html build dist
+	rm -rf "$(VENV)" .matrix .peers .demo .ui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage-html build dist
 	find airflow_whatsapp_flows benchmarks dags docker tests -name __pycache__ -type d -prune -exec rm -rf {} +
