@@ -23,7 +23,6 @@ from airflow_whatsapp_flows.ledger.engine import (
     read_url,
     reason_of,
     server_engine,
-    sync_log,
     table_version,
 )
 from airflow_whatsapp_flows.ledger.identity import FileIdentity, ServerIdentity, rescue_ledger
@@ -31,6 +30,7 @@ from airflow_whatsapp_flows.ledger.locks import lock_number
 from airflow_whatsapp_flows.ledger.migrations import revision_of
 from airflow_whatsapp_flows.ledger.outages import Outages
 from airflow_whatsapp_flows.ledger.schema import COMMITS, SCHEMA_VERSION, alembic_versions, metadata, versions
+from airflow_whatsapp_flows.ledger.synced_log import SyncedLog
 from airflow_whatsapp_flows.ledger.upgrade import check_version, upgrade_file
 
 __all__ = ["Connection", "Ledger"]
@@ -63,11 +63,14 @@ class Ledger:
         self.is_read_only = self.file is not None and is_read_only(self.file)
         self._identity: FileIdentity | ServerIdentity | None = None
         self.outages = Outages(self.display_url)
+        self._synced_log = SyncedLog(self.file) if self.file is not None else None
         self._engine = self._make_engine()
         try:
             self._prepare()
         except BaseException:
             self._engine.dispose()
+            if self._synced_log is not None:
+                self._synced_log.close()
             raise
 
     @property
@@ -110,6 +113,8 @@ class Ledger:
         """Close its connections."""
         self.outages.close()
         self._engine.dispose()
+        if self._synced_log is not None:
+            self._synced_log.close()
         if self._identity is not None:
             self._identity.close()
 
@@ -165,14 +170,14 @@ class Ledger:
             self.dialect.begin(connection)
             commits = self._count_commit(connection)
             yield
-        if self.file is not None and not connection.info[SYNCS_ITSELF]:
-            self._sync_log(self.file)
+        if self._synced_log is not None and not connection.info[SYNCS_ITSELF]:
+            self._sync(self._synced_log)
         if self._identity is not None:
             self._identity.note_commit(commits)
 
-    def _sync_log(self, file: Path) -> None:
+    def _sync(self, log: SyncedLog) -> None:
         try:
-            sync_log(file)
+            log.sync()
         except OSError as error:
             if isinstance(error, FileNotFoundError) and self._is_replaced():
                 return  # the next transaction saves a copy, through a connection that still has the file open

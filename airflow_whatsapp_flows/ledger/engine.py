@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
@@ -21,10 +20,9 @@ from airflow_whatsapp_flows.ledger.urls import hide_password
 
 _BUSY_SECONDS = 60.0
 _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
-_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS, where fsync does not reach the disk
 
 SYNCS_ITSELF = "syncs_itself"
-"""Key of a connection's info: whether a commit syncs what it wrote; otherwise :func:`sync_log` must follow it."""
+"""Key of a connection's info: whether a commit syncs what it wrote; otherwise a :class:`SyncedLog` must."""
 
 
 def read_url(text: str) -> URL:
@@ -161,7 +159,7 @@ def is_read_only(file: Path) -> bool:
         return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
     # A writer creates two more files beside it, if missing.
-    return file.exists() and not (writable(file) and (writable(file.parent) or _log_of(file).exists()))
+    return file.exists() and not (writable(file) and (writable(file.parent) or log_of(file).exists()))
 
 
 def read_only_engine(file: Path) -> Engine:
@@ -169,7 +167,7 @@ def read_only_engine(file: Path) -> Engine:
 
     def connect() -> sqlite3.Connection:
         # Without a log, nobody is writing. With one, it is read through the files that its writer created.
-        return open_file(file, "mode=ro" if _log_of(file).exists() else "immutable=1")
+        return open_file(file, "mode=ro" if log_of(file).exists() else "immutable=1")
 
     return create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
 
@@ -187,34 +185,8 @@ def reason_of(error: BaseException) -> str:
     return " ".join(str(cause).split()) or type(cause).__name__
 
 
-def sync_log(file: Path) -> None:
-    """Wait until every commit to an SQLite file so far is on the disk.
-
-    SQLite does this by itself under ``synchronous=FULL``, but holds the lock that admits one writer at a time while the
-    disk is busy. Under ``NORMAL`` a commit only writes its pages to the log; the log is synced when it is first created
-    or reused, and before its pages are copied to the file, and the file before the log is reused. So once the log is
-    synced here, whatever was committed before is in one of the two, complete. No lock is held on the log itself, and it
-    exists as long as any process has the file open.
-
-    Raises:
-        OSError: it cannot be synced.
-    """
-    log = os.open(_log_of(file), os.O_RDWR)
-    try:
-        if _FULL_SYNC is not None:
-            try:
-                fcntl.fcntl(log, _FULL_SYNC)
-            except OSError:  # some file systems do not know it
-                os.fsync(log)
-        elif hasattr(os, "fdatasync"):
-            os.fdatasync(log)
-        else:
-            os.fsync(log)
-    finally:
-        os.close(log)
-
-
-def _log_of(file: Path) -> Path:
+def log_of(file: Path) -> Path:
+    """Return the path of an SQLite file's log."""
     return file.with_name(f"{file.name}-wal")
 
 
@@ -223,6 +195,6 @@ def _set_up_sqlite(connection: Any, record: Any) -> None:
     set_up: Callable[[str], Any] = connection.execute
     has_log = set_up("PRAGMA journal_mode=WAL").fetchone()[0] == "wal"
     record.info[SYNCS_ITSELF] = not has_log
-    # An acknowledged commit survives a power loss: Ledger.write calls sync_log.
+    # An acknowledged commit survives a power loss: Ledger.write syncs the log.
     set_up(f"PRAGMA synchronous={'NORMAL' if has_log else 'FULL'}")
     set_up("PRAGMA fullfsync=1")

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from airflow_whatsapp_flows.errors import LedgerReplacedError
-from airflow_whatsapp_flows.ledger.engine import copy_database, open_file, sync_log
+from airflow_whatsapp_flows.ledger.engine import copy_database, open_file
 from airflow_whatsapp_flows.ledger.locks import locks_folder
 from airflow_whatsapp_flows.ledger.schema import COMMITS, versions
+from airflow_whatsapp_flows.ledger.synced_log import SyncedLog
 
 _READ = f"SELECT ledger_id, commits FROM {versions.name}"  # noqa: S608
 _COUNT_IN_FILE = f"UPDATE {versions.name} SET commits = commits + 1 RETURNING ledger_id, commits"  # noqa: S608
@@ -183,8 +184,8 @@ class FileIdentity:
         if mark is not None:
             self._compare(mark, self._ledger_id, self.commits, mark.commits)
         if mark is None or mark.commits < self.commits:
-            with suppress(OSError):  # there is no log if everything is in the file
-                sync_log(self._file)  # a mark must never be newer than the ledger
+            with suppress(OSError), closing(SyncedLog(self._file)) as log:  # none if everything is in the file
+                log.sync()  # a mark must never be newer than the ledger
             write_mark(self._file, self._own_mark())
 
     def begin(self, execute: Execute) -> int:
