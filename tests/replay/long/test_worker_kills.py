@@ -65,8 +65,8 @@ def test_kills_of_workers_keep_every_guarantee(tmp_path: Path, ledger: str, shap
 def test_kills_of_commands_leave_nothing_in_doubt(tmp_path: Path, ledger: str, shape: str) -> None:
     chance = random.Random(f"{shape} {ledger[:6]}")
     with running_crm(tmp_path / "crm.log", latency_ms=20, dedupe=True) as crm:
-        run = a_run(tmp_path, crm, ledger, shape, total=400)
-        for _ in range(4):
+        run = a_run(tmp_path, crm, ledger, shape, total=300)
+        for _ in range(3):
             with command(run, workers=WORKERS) as running:
                 await_more_requests(crm, running, chance.randrange(1, 60))
                 workers = running.workers()
@@ -75,7 +75,7 @@ def test_kills_of_commands_leave_nothing_in_doubt(tmp_path: Path, ledger: str, s
                 with command(run, workers=WORKERS) as following:
                     await_more_requests(crm, following, chance.randrange(1, 20))
                     following.process.send_signal(signal.SIGTERM)
-                    assert following.wait() in (0, 4)
+                    assert following.wait() in (0, 4, -signal.SIGTERM)  # or it had not started yet
                 await_true(lambda pids=tuple(workers): all(map(has_ended, pids)), 10)
         with command(run, workers=WORKERS) as last:
             assert last.wait() == 0

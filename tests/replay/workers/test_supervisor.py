@@ -204,3 +204,16 @@ def test_the_shares_of_workers_add_up_to_the_concurrency() -> None:
 
     assert [share.concurrency for share in shares] == [22, 21, 21]
     assert {(share.max_failures, share.max_handled_errors, share.workers) for share in shares} == {(None, None, 3)}
+
+
+def test_refused_credentials_stop_all_workers_and_leave_every_contact_pending(tmp_path: Path) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=20, status=401) as crm:
+        run = run_of(tmp_path, crm)
+        with command(run) as running:
+            status = running.wait()
+            summary = running.summary()
+        sent = len(crm.requests())
+
+    assert (status, summary["pending"], summary["failed"]) == (4, 200, 0)
+    assert "rejected requests without a connection 10 times in a row" in summary["stopped"]
+    assert 10 <= sent <= 20 + 2 * run.concurrency
