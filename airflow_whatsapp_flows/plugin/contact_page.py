@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.contact_walk import Contact, read_attempts, read_contacts
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.plugin.access import CurrentUser
+from airflow_whatsapp_flows.plugin.access import CurrentUser, may
 from airflow_whatsapp_flows.plugin.addresses import name_in_path
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
 from airflow_whatsapp_flows.plugin.rendering import page, text_block
@@ -63,6 +63,7 @@ def show_contact(
         row=row,
         after=after,
         later=later,
+        may_edit=may(user, replay.flow_id, "PUT"),
         commands=_commands(replay, contacts[-1]),
     )
 

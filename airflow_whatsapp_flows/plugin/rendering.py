@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from fastapi import Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from airflow_whatsapp_flows import __version__
@@ -42,7 +42,9 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
 
 
 def problem_page(request: Request, title: str, remedy: str, status: int) -> Response:
-    """Render the page of an error, which says what to do."""
+    """Render the page of an error, which says what to do; for a script of ours, as JSON."""
+    if "application/json" in request.headers.get("accept", ""):
+        return JSONResponse({"message": f"{title}. {masked_line(remedy)}", "changed": False}, status)
     return page(request, "problem.html", status, title=title, remedy=masked_line(remedy))
 
 
@@ -98,7 +100,8 @@ def moment(value: float | dt.datetime | None) -> dt.datetime | None:
     return dt.datetime.fromtimestamp(value, dt.timezone.utc)
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """Format a number with its noun: ``1 contact``, ``2,000 contacts``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
@@ -117,7 +120,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        segment=segment, quoted=_quote, shown=masked_line, name=name, duration=duration, moment=moment, count=_count,
+        segment=segment, quoted=_quote, shown=masked_line, name=name, duration=duration, moment=moment, count=count,
         masked_value=lambda value: name(mask_value(value)), tojson_text=_json_text,
     )  # fmt: skip
     environment.globals.update(

@@ -121,6 +121,7 @@ def show_replay(
         replay=replay,
         progress=progress,
         is_part=False,
+        may_edit=may(user, replay.flow_id, "PUT"),
         errors=[
             ShownError(
                 group,

@@ -1,7 +1,8 @@
 """The pages in a real Airflow and a real browser; takes two minutes.
 
 The script starts a replay as a DAG run, watches it on its page until it ends, filters its contacts, opens one of them,
-downloads the results, and follows a link back into Airflow: in both themes, and on a screen of 390 pixels::
+downloads the results, follows a link back into Airflow, and resolves a contact in doubt. It looks at every page in both
+themes, and on a screen of 390 pixels::
 
     python -m tests.airflow.pages [--screenshots FOLDER]
 """
@@ -79,6 +80,7 @@ def run(folder: Path, shoot: Shoot) -> list[str]:
             page.on("console", lambda message: noise.extend(_noise(message)))
             wrong = watch(page, api, shoot)
             wrong += look(page, shoot)
+            wrong += resolve(page, shoot)
             wrong += fit(page, shoot)
     finally:
         server.close()
@@ -179,6 +181,21 @@ def look(page: Page, shoot: Shoot) -> list[str]:
     frame.get_by_role("link", name=RUN, exact=True).click()
     page.wait_for_url(f"**/dags/{REPLAY}/runs/**")
     return wrong
+
+
+def resolve(page: Page, shoot: Shoot) -> list[str]:
+    """Record that a request in doubt arrived."""
+    page.goto(f"/plugin/whatsapp-flows/whatsapp-flows/replays/{REPLAY_ID}/contacts/r~2F{LOST[-1]}")
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("button", name="It arrived").click()
+    dialog = frame.get_by_role("dialog")
+    dialog.get_by_role("button", name="Cancel").click()
+    frame.get_by_role("button", name="It arrived").click()
+    shoot(page, "pages-dialog")
+    dialog.get_by_role("button", name="Record it").click()
+    frame.get_by_text("sent, by").wait_for()
+    shown = frame.locator("main").inner_text()
+    return [] if "Pending" in shown else [f"the contact is not pending: {shown[:500]}"]
 
 
 STATES = ("completed", "skipped", "failed", "in_doubt", "rejected", "pending")

@@ -28,13 +28,19 @@ def full_ledger(sqlite_ledger: Ledger, use_ledger: Callable[[str], None]) -> Led
     return sqlite_ledger
 
 
-def _routes(app: FastAPI) -> set[str]:
-    return {route.path for route in app.routes if getattr(route, "methods", None)}  # type: ignore[attr-defined]
+def _routes(method: str) -> set[str]:
+    routes = [(route.path, getattr(route, "methods", None) or ()) for route in create_app().routes]  # type: ignore[attr-defined]
+    return {path for path, methods in routes if method in methods}
+
+
+def test_only_one_route_changes_anything() -> None:
+    assert _routes("POST") == {"/replays/{replay_id}/resolve"}  # see test_actions.py
+    assert set.union(*map(_routes, ("PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"))) == set()
 
 
 def test_every_route_is_in_the_matrix_below() -> None:
     named = {"{replay_id}": "first", "{response_id}": "r-1", "{kind}": "csv"}
-    paths = {reduce(lambda path, name: path.replace(*name), named.items(), path) for path in _routes(create_app())}
+    paths = {reduce(lambda path, name: path.replace(*name), named.items(), path) for path in _routes("GET")}
     assert paths | {"/replays/first/results.jsonl"} == {f"/{path}" for path in PATHS}
 
 

@@ -80,3 +80,43 @@ document.addEventListener("click", copy);
 for (const part of document.querySelectorAll("[data-refresh]")) {
   setTimeout(refresh, Number(part.dataset.seconds || 5) * 1000, part);
 }
+
+// A change is confirmed in a dialog (a frame of Airflow may not ask with confirm()), and sent with a header that a page
+// of another site cannot set.
+const openDialog = (event) => {
+  const button = event.target.closest("button[data-dialog]");
+  if (button) document.getElementById(button.dataset.dialog).showModal();
+};
+
+const closeDialog = (event) => {
+  if (event.target.closest("button[data-close]")) event.target.closest("dialog").close();
+};
+
+const send = async (event) => {
+  const form = event.target.closest("form[data-action]");
+  if (!form) return;
+  event.preventDefault();
+  const note = form.querySelector("[role=status]");
+  const button = form.querySelector("button[type=submit]");
+  button.disabled = true;
+  note.textContent = "Sending …";
+  try {
+    const reply = await fetch(form.dataset.action, {
+      method: "POST",
+      credentials: "same-origin",
+      headers: { "Content-Type": "application/json", "X-WhatsApp-Flows": "1", Accept: "application/json" },
+      body: JSON.stringify(Object.fromEntries(new FormData(form))),
+    });
+    const done = await reply.json();
+    note.textContent = done.message;
+    if (reply.ok && done.changed) setTimeout(() => location.reload(), 1500);
+    else button.disabled = false;
+  } catch {
+    note.textContent = "There was no reply. Reload the page to see whether it was recorded.";
+    button.disabled = false;
+  }
+};
+
+document.addEventListener("click", openDialog);
+document.addEventListener("click", closeDialog);
+document.addEventListener("submit", send);
