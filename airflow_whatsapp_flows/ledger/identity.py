@@ -333,7 +333,8 @@ def _missing_text(file: Path, mark: Mark) -> str:
 
 
 def _restore_hint(file: Path) -> str:
-    copies = sorted(file.parent.glob(f"{file.name}-rescued-*"), key=lambda copy: copy.stat().st_mtime)
+    saved = (copy for copy in file.parent.glob(f"{file.name}-rescued-*") if ".part" not in copy.name[len(file.name) :])
+    copies = sorted(saved, key=lambda copy: copy.stat().st_mtime)  # another process may be writing one more
     how = f"`mv {copies[-1]} {file}` restores the saved copy" if copies else "Restore the newest copy"
     return (
         f"{how}. To continue without it, run `whatsapp-flows ledger accept --ledger sqlite:///{file}`: requests that "

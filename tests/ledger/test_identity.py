@@ -108,6 +108,16 @@ def test_does_not_recreate_a_deleted_ledger_until_accepted(file: Path) -> None:
         assert list_replays(ledger) == []
 
 
+def test_the_hint_names_no_copy_that_another_process_is_writing(file: Path) -> None:
+    a_ledger(file)
+    file.unlink()
+    for name in ("l.db-rescued-5", "l.db-rescued-7.123.part", "l.db-rescued-7.123.part-journal"):
+        (file.parent / name).write_bytes(b"")
+
+    with pytest.raises(LedgerReplacedError, match=r"`mv \S*/l\.db-rescued-5 "):
+        Ledger(url_of(file))
+
+
 @pytest.mark.parametrize("left", [False, True], ids=["alone", "with the log of the newer one"])
 def test_refuses_an_older_copy_until_accepted(file: Path, left: bool) -> None:
     a_ledger(file)

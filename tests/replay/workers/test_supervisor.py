@@ -217,3 +217,18 @@ def test_refused_credentials_stop_all_workers_and_leave_every_contact_pending(tm
     assert (status, summary["pending"], summary["failed"]) == (4, 200, 0)
     assert "rejected requests without a connection 10 times in a row" in summary["stopped"]
     assert 10 <= sent <= 20 + 2 * run.concurrency
+
+
+@pytest.mark.long
+def test_a_ledger_that_is_moved_away_stops_all_workers(tmp_path: Path, crm: CrmProcess) -> None:
+    run = run_of(tmp_path, crm)
+    with command(run) as running:
+        await_requests(crm, 60)
+        (tmp_path / "ledger.db").rename(tmp_path / "moved.db")
+        status, errors = running.wait(20), running.errors()
+
+    assert status == 4
+    assert errors.count("was deleted or moved while it was in use; nothing more is sent. All of it was saved") == 2
+    assert "rerun the same command" in errors
+    assert len(crm.requests()) < 200
+    assert len(list(tmp_path.glob("ledger.db-rescued-*"))) >= 1
