@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from airflow_whatsapp_flows.errors import IntentConflictError, ResponseError
 from airflow_whatsapp_flows.flow.delivery.table import Fate
