@@ -16,6 +16,7 @@ from airflow_whatsapp_flows.replay.workers.supervisor import MOST_DEATHS, share_
 from tests.replay.runs import Run, await_requests, sqlite_url
 from tests.replay.workers.commands import await_true, command, has_ended, kill
 from tests.servers.crm_log import CrmProcess, running_crm
+from tests.servers.postgres import PostgresServer
 
 SMALL_CHUNKS = {"replay": {"chunk_size": 10}}
 SHARE = 4  # of each of two workers in the concurrency
@@ -232,3 +233,43 @@ def test_a_ledger_that_is_moved_away_stops_all_workers(tmp_path: Path, crm: CrmP
     assert "rerun the same command" in errors
     assert len(crm.requests()) < 200
     assert len(list(tmp_path.glob("ledger.db-rescued-*"))) >= 1
+
+
+@pytest.mark.long
+def test_workers_survive_a_restart_of_the_database_server(
+    tmp_path: Path, crm: CrmProcess, private: PostgresServer
+) -> None:
+    run = run_of(tmp_path, crm)
+    run.ledger = private.create_database()
+    with command(run) as running:
+        await_requests(crm, 60)
+        private.stop("immediate")
+        time.sleep(1.5)
+        private.start()
+        status, summary = running.wait(), running.summary()
+
+    assert (status, summary["completed"]) == (0, 200)
+    assert run.broken_promises(kills=0) == []
+
+
+@pytest.mark.long
+def test_a_signal_stops_workers_while_the_database_server_is_away(
+    tmp_path: Path, crm: CrmProcess, private: PostgresServer
+) -> None:
+    run = run_of(tmp_path, crm)
+    run.ledger = private.create_database()
+    with command(run) as running:
+        await_requests(crm, 60)
+        private.stop("immediate")
+        time.sleep(1)
+        began = time.monotonic()
+        running.process.send_signal(signal.SIGTERM)
+        status = running.wait(15)
+        took = time.monotonic() - began
+        assert "Traceback" not in running.errors()
+        private.start()
+    with command(run) as resumed:
+        assert resumed.wait() in (0, 3)
+
+    assert (status, took < 11) == (4, True)
+    assert run.broken_promises(kills=1) == []
