@@ -45,6 +45,9 @@ ADD_INTENTS = insert_statement(attempts, (*Subject._fields, *INTENT_FIELDS))
 END_ATTEMPTS = update_statement(attempts, ATTEMPT_OUTCOME, (*ATTEMPT_KEY, "begun_at"))
 """Updates attempts with the rows of :func:`outcome_row`."""
 _END_CONTACTS = update_statement(contacts, _CONTACT_OUTCOME, ("id",))
+EntriesByType = dict[type, list[Any]]
+"""Entries of each type, from :func:`sort_entries`."""
+
 _SUBJECT = tuple(f"subject.{name}" for name in Subject._fields)
 _KEY = (*_SUBJECT, *ATTEMPT_KEY[len(Subject._fields) :])
 # Getters, because they need no step in Python for each field.
@@ -61,6 +64,11 @@ _marks_of: Callable[[Intent], tuple[Any, ...]] = attrgetter(*_KEY, "begun_at", "
 
 
 def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
+    """Write entries within a transaction; see :func:`write_sorted`."""
+    return write_sorted(connection, sort_entries(entries))
+
+
+def write_sorted(connection: Connection, entries: EntriesByType) -> set[int]:
     """Write entries within a transaction; entries of different contacts may be in any order.
 
     Args:
@@ -73,8 +81,7 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
     Raises:
         sqlalchemy.exc.IntegrityError: an intent already exists.
     """
-    sorted_entries = sort_entries(entries)
-    intents, ends = sorted_entries[Intent], sorted_entries[AttemptEnd]
+    intents, ends = entries[Intent], entries[AttemptEnd]
     outcomes = list(map(outcome_row, ends))
     claiming = [intent for intent in intents if intent.once]
     released = [end.intent for end in ends if end.intent.once and end.fate in MAY_BE_RELEASED]
@@ -85,10 +92,10 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
         release_once(connection, released)
         refused = claim_once(connection, claiming)
         intents = [one for one in intents if id(one) not in refused]
-    contact_ends = list(map(_end_row, sorted_entries[ContactEnd]))
+    contact_ends = list(map(_end_row, entries[ContactEnd]))
     intended = list(map(intent_row, intents))
     run_together(connection, [(END_ATTEMPTS, outcomes), (ADD_INTENTS, intended), (_END_CONTACTS, contact_ends)])
-    again = [entry.contact_id for entry in sorted_entries[NextRound]]
+    again = [entry.contact_id for entry in entries[NextRound]]
     if again:
         these = contacts.c.id.in_(again) & contacts.c.state.in_(_NOT_IN_DOUBT)
         connection.execute(update(contacts).where(these).values(AGAIN))
@@ -98,9 +105,9 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
     return refused
 
 
-def sort_entries(entries: Iterable[Entry]) -> dict[type, list[Any]]:
+def sort_entries(entries: Iterable[Entry]) -> EntriesByType:
     """Sort entries by their type; those of one type keep their order."""
-    found: dict[type, list[Any]] = {Intent: [], AttemptEnd: [], ContactEnd: [], NextRound: []}
+    found: EntriesByType = {Intent: [], AttemptEnd: [], ContactEnd: [], NextRound: []}
     for entry in entries:
         found[type(entry)].append(entry)
     return found

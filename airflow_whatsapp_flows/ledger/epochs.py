@@ -149,6 +149,7 @@ def find_known_responses(
     *,
     reading: int | None = None,
     of_runs: bool = True,
+    apart_from: int | None = None,
 ) -> dict[str, list[KnownResponse]]:
     """Find what the ledger holds for responses of a flow: first in replays, oldest first, then in DAG runs.
 
@@ -161,6 +162,7 @@ def find_known_responses(
         response_ids: identities of the responses.
         reading: number of the replay whose source is being read; its rows are included.
         of_runs: whether to include DAG runs.
+        apart_from: number of a replay whose rows are left out.
     """
     same = and_(attempts.c.response_id == contacts.c.response_id, attempts.c.epoch == contacts.c.epoch)
     sent = (
@@ -181,6 +183,8 @@ def find_known_responses(
         .where(or_(replays.c.sealed, replays.c.no == reading))
         .order_by(contacts.c.id)
     )  # fmt: skip
+    if apart_from is not None:
+        query = query.where(contacts.c.replay_no != apart_from)
     found: dict[str, list[KnownResponse]] = {}
     for response_id, replay_no, replay_id, digest, state, epoch, walked, was_sent in connection.execute(query):
         one = KnownResponse(replay_no, replay_id, digest, ContactState(state), epoch, bool(walked), bool(was_sent))

@@ -10,16 +10,15 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Iterable
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import asdict
 
-from airflow_whatsapp_flows.ledger.attempts import ATTEMPT_OUTCOME, key_of, sort_entries
+from airflow_whatsapp_flows.ledger.attempts import ATTEMPT_OUTCOME, EntriesByType, key_of
 from airflow_whatsapp_flows.ledger.identity import read_stored_commits
-from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Entry, Intent
+from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent
 
 _MOST = 50_000
 _MOST_CHARACTERS = 50_000_000
@@ -42,7 +41,7 @@ class RecentEntries:
         self._characters = 0
         self._dropped = 0
 
-    def add(self, commits: int, entries: Iterable[Entry]) -> None:
+    def add(self, commits: int, entries: EntriesByType) -> None:
         """Add committed entries.
 
         Args:
@@ -51,8 +50,7 @@ class RecentEntries:
         """
         if self.first_commits is None:
             self.first_commits = commits
-        by_type = sort_entries(entries)
-        intents, ends = by_type[Intent], by_type[AttemptEnd]
+        intents, ends = entries[Intent], entries[AttemptEnd]
         self.requests += len(intents)
         if intents and self.first_at is None:
             self.first_at = intents[0].begun_at

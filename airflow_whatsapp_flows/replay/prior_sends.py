@@ -75,11 +75,12 @@ class PriorSends:
         if self.force or not contacts:
             return held
         ids = [contact.response_id for contact in contacts]
-        known = find_known_responses(connection, self.flow.id, ids, of_runs=False)  # the records have DAG runs
+        own = self.replay.no
+        known = find_known_responses(connection, self.flow.id, ids, of_runs=False, apart_from=own)  # records have runs
         people = [contact.identity for contact in contacts] if self.only_once else []
         sent = responses_sent_to(connection, self.flow.id, people)
         for contact in contacts:
-            others = [one for one in known.get(contact.response_id, []) if one.replay_no != self.replay.no]
+            others = known.get(contact.response_id, [])
             if not (others or contact.record.made or sent):
                 continue
             found = self._check_other_replays(contact, others) or self._check_other_content(contact, others)

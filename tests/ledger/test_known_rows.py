@@ -146,12 +146,22 @@ def test_no_query_for_a_response_scans_all_rows(sqlite_ledger: Ledger) -> None:
             connection, "before_cursor_execute", lambda _, __, query, values, *___: asked.append((query, values))
         )
         find_known_responses(connection, FLOW_ID, ["r", "s"])
+        find_known_responses(connection, FLOW_ID, ["r", "s"], of_runs=False, apart_from=1)
         for query in (KNOWN_OF_SUBJECT, WAITING_SINCE, SENT_SINCE):
             connection.execute(text(query), which)
         plans = [
             connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values).all() for query, values in list(asked)
         ]
 
-    assert len(plans) == 5
+    assert len(plans) == 6
     scans = [step[3] for plan in plans for step in plan if step[3].startswith("SCAN")]
     assert [scan for scan in scans if "VIRTUAL TABLE" not in scan] == []  # that is the list of ids itself
+
+
+def test_rows_of_a_replay_can_be_left_out(ledger: Ledger) -> None:
+    first, second = a_replay(ledger, [response(1)]), a_replay(ledger, [response(1), response(2)], "later")
+
+    with ledger.read() as connection:
+        found = find_known_responses(connection, FLOW_ID, ["r-1", "r-2"], apart_from=second.no)
+
+    assert {id_: [one.replay_no for one in known] for id_, known in found.items()} == {"r-1": [first.no]}
