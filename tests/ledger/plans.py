@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from sqlalchemy import event
 
 from airflow_whatsapp_flows.ledger import Ledger
 
+_ALL_AFTER_A_ROW = re.compile(r"USING INTEGER PRIMARY KEY \(rowid[<>]")
 GROWING = ("whatsapp_flows_contacts", "whatsapp_flows_attempts", "whatsapp_flows_identifiers")
 
 
@@ -49,5 +51,7 @@ def _scans(ledger: Ledger, statement: str, parameters: Any) -> list[str]:
 
 
 def _reads_all(step: str) -> bool:
-    # "SCAN table", also by way of a covering index; "SEARCH table USING INDEX …" reads what matches.
-    return step.startswith("SCAN ") and any(name in step for name in GROWING)
+    # "SCAN table", also by way of a covering index, or all rows after one; an index finds what matches.
+    return any(name in step for name in GROWING) and (
+        step.startswith("SCAN ") or _ALL_AFTER_A_ROW.search(step) is not None
+    )
