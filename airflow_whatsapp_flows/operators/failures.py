@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import textwrap
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +13,10 @@ import structlog
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_whatsapp_flows.errors import FlowsError, LedgerError
+
+_WIDTH = 96
+"""Characters of a line that a window of 1,400 pixels shows."""
+_BETWEEN_PARTS = re.compile(r"; (?![^()]*\))")
 
 
 class TaskFailureError(AirflowFailException):
@@ -51,7 +57,7 @@ def task_errors(task_id: str) -> Iterator[None]:
 def omit_stack_traces() -> None:
     """Log the errors of this module as one line in this process.
 
-    Airflow logs every exception of a task with a stack trace, and its pages show the message at its right edge.
+    Airflow logs every exception of a task with a stack trace, and its pages cut off the message at the right.
     """
     # Airflow configures the logs of a task in the task's own process: before its code, and after the fork.
     processors = structlog.get_config()["processors"]
@@ -63,5 +69,15 @@ def _omit_stack_trace(_logger: Any, _method: str, event: MutableMapping[str, Any
     error = sys.exc_info()[1]
     if event.get("exc_info") is True and isinstance(error, (TaskFailureError, TaskRetryError)):
         del event["exc_info"]
-        event["event"] = f"Task failed: {error}"
+        event["event"] = _break_lines(f"Task failed: {error}")
     return event
+
+
+def _break_lines(text: str) -> str:
+    """Break long lines of a message, first between its parts: Airflow's pages cut them off at the right."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        parts = [line] if len(line) <= _WIDTH else _BETWEEN_PARTS.split(line)
+        for part in parts:
+            lines += textwrap.wrap(part, _WIDTH, replace_whitespace=False, break_long_words=False) or [part]
+    return "\n  ".join(lines)

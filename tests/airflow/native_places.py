@@ -128,7 +128,9 @@ def flow_runs(api: Api) -> list[str]:
     failures = [line for line in log if "Task failed" in line["event"]]
     print(json.dumps(failures, indent=1), flush=True)
     if len(failures) != 1 or "no such list" not in failures[0]["event"]:
-        broken.append("the log does not say in one line why the task failed")
+        broken.append("the log does not say once why the task failed")
+    if any(len(line) > 110 for failure in failures for line in failure["event"].splitlines()):
+        broken.append("a line of the log is cut off on Airflow's page")
     if any("error_detail" in line for line in log):
         broken.append("the log has a stack trace")
     return broken

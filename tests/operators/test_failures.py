@@ -11,6 +11,7 @@ from airflow.sdk import DAG, BaseOperator
 from airflow_whatsapp_flows import WhatsAppReplayOperator
 from airflow_whatsapp_flows.dag_factory import build_dag
 from airflow_whatsapp_flows.errors import LedgerError, RenderError
+from airflow_whatsapp_flows.operators import failures
 from airflow_whatsapp_flows.operators.failures import TaskFailureError, TaskRetryError, task_errors
 from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
 from tests.airflow_runs import run_dag
@@ -97,6 +98,35 @@ def test_a_bug_keeps_its_stack_trace(task_log: TaskLog) -> None:
     run_dag(dag)
     [line] = failures_in(task_log)
     assert STACK_TRACE in line
+
+
+SAVE = "act: POST https://crm.example.com/v1/contacts: the server answered 422 Unprocessable Entity (status; sent: yes)"
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        pytest.param("act: no stock; nothing was sent", "Task failed: act: no stock; nothing was sent", id="short"),
+        pytest.param(
+            f'{SAVE}; reply: {{"error": "x"}}; not repeated: 422 is not in retry.statuses (429)',
+            "Task failed: act: POST https://crm.example.com/v1/contacts: the server answered 422 Unprocessable\n"
+            "  Entity (status; sent: yes)\n"
+            '  reply: {"error": "x"}\n'
+            "  not repeated: 422 is not in retry.statuses (429)",
+            id="long",
+        ),
+        pytest.param("x" * 200, f"Task failed:\n  {'x' * 200}", id="one-word"),
+        pytest.param(
+            "faults:\nleads.json:3:4: x\n    ^", "Task failed: faults:\n  leads.json:3:4: x\n      ^", id="lines"
+        ),
+    ],
+)
+def test_a_long_message_is_broken_between_its_parts(message: str, shown: str) -> None:
+    try:
+        raise TaskFailureError(message)
+    except TaskFailureError:
+        event = failures._omit_stack_trace(None, "error", {"exc_info": True, "event": "Task failed with exception"})
+    assert event == {"event": shown}
 
 
 @pytest.mark.parametrize(
