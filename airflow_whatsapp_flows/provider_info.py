@@ -32,7 +32,10 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": "WhatsApp flows", "python-modules": ["airflow_whatsapp_flows.hooks.action"]},
         ],
         "connection-types": [_action_connection()],
-        "extra-links": ["airflow_whatsapp_flows.operators.links.RecordLink"],
+        "extra-links": [
+            "airflow_whatsapp_flows.operators.links.RecordLink",
+            "airflow_whatsapp_flows.operators.links.ReplayLink",
+        ],
         "db-managers": ["airflow_whatsapp_flows.hooks.ledger_manager.LedgerDBManager"],
         "cli": ["airflow_whatsapp_flows.airflow_command.get_cli_commands"],
         "config": {"whatsapp_flows": _config()},

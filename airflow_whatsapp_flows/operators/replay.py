@@ -11,6 +11,7 @@ from airflow.sdk import Context
 from airflow_whatsapp_flows.flow.format.replay import OnChanged
 from airflow_whatsapp_flows.operators.arguments import check_choice, take_either
 from airflow_whatsapp_flows.operators.dated_templates import DatedTemplates
+from airflow_whatsapp_flows.operators.links import REPLAY_LINK
 from airflow_whatsapp_flows.operators.replay_options import FlowSource, ReplayOptions
 from airflow_whatsapp_flows.replay.option_checks import read_handled_errors
 
@@ -50,6 +51,9 @@ class ReplayTask(DatedTemplates):
     """
 
     template_fields: Sequence[str] = ("source", "replay_id", "note")
+    operator_extra_links = (REPLAY_LINK,)
+    linked_replay: str | None = None
+    """Name of its replay, once it is known."""
     chunks: Sequence[int] | None = None
     ui_color = "#34b7f1"
     ui_fgcolor = "#000000"

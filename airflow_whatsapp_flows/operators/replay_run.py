@@ -23,6 +23,7 @@ from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.retry import walk_failed_again
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.failures import TaskFailureError, TaskRetryError, task_errors
+from airflow_whatsapp_flows.operators.links import link_replay
 from airflow_whatsapp_flows.operators.metrics import Metrics
 from airflow_whatsapp_flows.operators.replay_progress import ProgressReport
 from airflow_whatsapp_flows.operators.replay_setup import ReplaySetup, default_replay_id, flow_of, request_sender_of
@@ -67,6 +68,7 @@ def create_or_resume(task: ReplayTask, ledger: Ledger, flow: Flow, context: Cont
     replay_id = task.replay_id or default_replay_id(flow.id, context)
     setup = ReplaySetup(task.current_options(), flow)
     replay = setup.create_or_resume(ledger, replay_id, task.note or None, lambda rows: note_rows(task, rows))
+    link_replay(task, context, replay.id)
     for warning in replay.warnings:
         task.log.warning("%s", warning)
     clear = TaskTry.of(context, task).clear

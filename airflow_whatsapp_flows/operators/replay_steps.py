@@ -10,6 +10,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator, Context
 
 from airflow_whatsapp_flows.operators.failures import TaskFailureError
+from airflow_whatsapp_flows.operators.links import REPLAY_LINK
 from airflow_whatsapp_flows.operators.replay import ReplayTask
 
 PLAN = "plan"
@@ -100,6 +101,9 @@ class ReplayReportOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("replay_id",)
+    operator_extra_links = (REPLAY_LINK,)
+    linked_replay: str | None = None
+    """Name of the replay, once it is known."""
     ui_color = "#34b7f1"
     ui_fgcolor = "#000000"
 

@@ -87,6 +87,7 @@ def report_replay(task: ReplayReportOperator, context: Context) -> dict[str, Any
         raise AirflowSkipException("a dry run: nothing was sent")
     with task_errors(task.task_id), airflow_ledger(provider_settings()) as ledger:
         replay = get_replay(ledger, task.replay_id)
+        task.linked_replay = replay.id
         counted, errors = tally(ledger, replay.no), error_groups(ledger, replay, SHOWN_ERRORS)
     status = replay_status(replay, counted)
     task.log.info("%s", status_line(status))

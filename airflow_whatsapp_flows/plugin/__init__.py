@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.plugins_manager import AirflowPlugin
 
+from airflow_whatsapp_flows.dag_names import PAGES
+
 if TYPE_CHECKING:
     from airflow_whatsapp_flows.plugin.addresses import QuotedPaths
 
-PREFIX = "/whatsapp-flows"
-"""Path of the pages, below that of Airflow."""
+PREFIX = PAGES
 ROUTE = "whatsapp-flows"
 """Name of the navigation page in Airflow's own URL, ``/plugin/whatsapp-flows``."""
 

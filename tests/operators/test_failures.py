@@ -109,8 +109,8 @@ SAVE = "act: POST https://crm.example.com/v1/contacts: the server answered 422 U
         pytest.param("act: no stock; nothing was sent", "Task failed: act: no stock; nothing was sent", id="short"),
         pytest.param(
             f'{SAVE}; reply: {{"error": "x"}}; not repeated: 422 is not in retry.statuses (429)',
-            "Task failed: act: POST https://crm.example.com/v1/contacts: the server answered 422 Unprocessable\n"
-            "  Entity (status; sent: yes)\n"
+            "Task failed: act: POST https://crm.example.com/v1/contacts: the server answered 422\n"
+            "  Unprocessable Entity (status; sent: yes)\n"
             '  reply: {"error": "x"}\n'
             "  not repeated: 422 is not in retry.statuses (429)",
             id="long",
