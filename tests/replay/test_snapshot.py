@@ -30,12 +30,11 @@ def ledger(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ledger]:
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres").create_database()
     with Ledger(url) as opened:
-        opened.url = url  # type: ignore[attr-defined]
         yield opened
 
 
 def _url(ledger: Ledger) -> str:
-    return str(ledger.url)  # type: ignore[attr-defined]
+    return ledger.url
 
 
 def _replay(ledger: Ledger, name: str = "one") -> Replay:
