@@ -166,6 +166,8 @@ class Ledger:
 
     @contextmanager
     def _transaction(self, connection: Connection) -> Iterator[None]:
+        if self._synced_log is not None and self._synced_log.failure is not None:
+            raise self._explain_disk(self._synced_log.failure)
         with connection.begin():
             self.dialect.begin(connection)
             commits = self._count_commit(connection)
@@ -178,10 +180,21 @@ class Ledger:
     def _sync(self, log: SyncedLog) -> None:
         try:
             log.sync()
-        except OSError as error:
-            if isinstance(error, FileNotFoundError) and self._is_replaced():
+        except FileNotFoundError as error:
+            if self._is_replaced():
                 return  # the next transaction saves a copy, through a connection that still has the file open
-            raise LedgerError(f"the ledger {self.display_url} cannot be written: {error.strerror}") from error
+            raise LedgerError(
+                f"the ledger {self.display_url} cannot be written: its log {self.file}-wal was deleted while it was in "
+                "use, with what it contained; stop everything that uses the ledger, then start again"
+            ) from error
+        except OSError as error:
+            raise self._explain_disk(error) from error
+
+    def _explain_disk(self, error: OSError) -> LedgerError:
+        return LedgerError(
+            f"the ledger {self.display_url} cannot be written: {error.strerror}; what was committed last may not be on "
+            "the disk: check the disk, then start again"
+        )
 
     def _is_replaced(self) -> bool:
         try:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from airflow_whatsapp_flows.errors import LedgerReplacedError
+from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.ledger.engine import copy_database, open_file
 from airflow_whatsapp_flows.ledger.locks import locks_folder
 from airflow_whatsapp_flows.ledger.schema import COMMITS, versions
@@ -184,8 +184,12 @@ class FileIdentity:
         if mark is not None:
             self._compare(mark, self._ledger_id, self.commits, mark.commits)
         if mark is None or mark.commits < self.commits:
-            with suppress(OSError), closing(SyncedLog(self._file)) as log:  # none if everything is in the file
-                log.sync()  # a mark must never be newer than the ledger
+            # A mark must never be newer than the ledger. There is no log if everything is in the file.
+            try:
+                with suppress(FileNotFoundError), closing(SyncedLog(self._file)) as log:
+                    log.sync()
+            except OSError as error:
+                raise LedgerError(f"the ledger {self._file} cannot be read safely: {error.strerror}") from error
             write_mark(self._file, self._own_mark())
 
     def begin(self, execute: Execute) -> int:

@@ -24,6 +24,10 @@ class SyncedLog:
     It keeps the log open: the system reports an error of the disk to everyone who had the file open before, and to
     nobody who opens it later.
 
+    Attributes:
+        failure: the first error of the disk. The system forgets what it could not write: the next sync would
+            succeed.
+
     Args:
         file: the SQLite file.
     """
@@ -33,6 +37,7 @@ class SyncedLog:
         self._lock = threading.Lock()
         self._log: int | None = None
         self._inode = (0, 0)
+        self.failure: OSError | None = None
 
     def sync(self) -> None:
         """Wait until every commit so far is on the disk.
@@ -44,7 +49,11 @@ class SyncedLog:
             found = os.stat(self._path)
             if self._log is None or (found.st_dev, found.st_ino) != self._inode:
                 self._open()
-            _sync(self._log)  # type: ignore[arg-type]  # it is open
+            try:
+                _sync(self._log)  # type: ignore[arg-type]  # it is open
+            except OSError as error:
+                self.failure = error
+                raise
 
     def close(self) -> None:
         """Close the log."""

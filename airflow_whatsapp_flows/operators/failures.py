@@ -17,6 +17,7 @@ from airflow_whatsapp_flows.errors import FlowsError, LedgerError
 _WIDTH = 96
 """Characters of a line that a window of 1,400 pixels shows."""
 _BETWEEN_PARTS = re.compile(r"; (?![^()]*\))")
+_AIRFLOWS_TEXT = "Task failed with exception"
 
 
 class TaskFailureError(AirflowFailException):
@@ -67,7 +68,8 @@ def omit_stack_traces() -> None:
 
 def _omit_stack_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     error = sys.exc_info()[1]
-    if event.get("exc_info") is True and isinstance(error, (TaskFailureError, TaskRetryError)):
+    is_own = event.get("exc_info") is True and event.get("event") == _AIRFLOWS_TEXT  # not a callback's, for example
+    if is_own and isinstance(error, (TaskFailureError, TaskRetryError)):
         del event["exc_info"]
         event["event"] = _break_lines(f"Task failed: {error}")
     return event

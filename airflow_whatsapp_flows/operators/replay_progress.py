@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,8 @@ PROGRESS = "progress"
 """Key in the task state store."""
 REPORT_SECONDS = 10.0
 """Seconds between two reports."""
+LAST_SAVE_SECONDS = 1.0
+"""Seconds that a task which has ended waits for the store."""
 
 
 class ProgressReport:
@@ -36,14 +39,28 @@ class ProgressReport:
         self._total = total
         self._metrics = metrics
         self._begun = time.monotonic()
+        self._saving: threading.Thread | None = None
 
     async def run(self, engine: Engine) -> None:
         """Report at intervals, until cancelled."""
         while True:
-            await asyncio.to_thread(self.save, dict(engine.progress.ended))
+            self.save_meanwhile(dict(engine.progress.ended))
             await asyncio.sleep(REPORT_SECONDS)
             self._write_line(engine.progress.ended)
             self.send_metrics(engine.progress.ended)
+
+    def save_meanwhile(self, ended: Mapping[ContactState, int]) -> None:
+        """Save the progress in a thread that nobody waits for; nothing while the last save still takes its time."""
+        if self._store is not None and (self._saving is None or not self._saving.is_alive()):
+            self._saving = threading.Thread(target=self.save, args=(ended,), daemon=True)
+            self._saving.start()
+
+    def save_last(self, ended: Mapping[ContactState, int]) -> None:
+        """Save the progress at the end, if that takes no longer than :data:`LAST_SAVE_SECONDS`."""
+        for _ in range(2):  # the save that is going on, then this one
+            self.save_meanwhile(ended)
+            if self._saving is not None:
+                self._saving.join(LAST_SAVE_SECONDS / 2)
 
     def send_metrics(self, ended: Mapping[ContactState, int]) -> None:
         """Send the metrics of what happened since the last time.

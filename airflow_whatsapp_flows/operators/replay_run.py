@@ -111,7 +111,7 @@ def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str,
         report = ProgressReport(task.log, context, pending, metrics)
         run = partial(run_replay, ledger, replay, flow, request_sender, settings)
         progress = asyncio.run(_run(task, report, run))
-        report.save(progress.ended)
+        report.save_last(progress.ended)
         report.send_metrics(progress.ended)
         counted = tally(ledger, replay.no, task.chunks)
         # Of chunks, which are mapped, the report tells the errors of all.

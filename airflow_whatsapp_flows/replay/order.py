@@ -44,7 +44,8 @@ class PersonOrder:
             turn.person = first = marks[0]
             self._last[first] = turn
             for mark in marks[1:]:
-                self._same[mark] = first
+                if mark != first:  # a flow may list one identifier twice
+                    self._same[mark] = first
             return turn
         people = list(dict.fromkeys(map(self._person, marks)))
         for person in people:

@@ -106,10 +106,13 @@ class RequestAttempt:
         begun = time.monotonic()
 
         def write_now(done: asyncio.Future[None]) -> bool:
-            if self._sender.stopped or self._has_closed() or self._limiter.is_late(begun) or not write(done):
+            if self._sender.stopped or self._has_closed() or self._limiter.is_late(begun):
                 return False
-            self._note_writing()
-            return True
+            self._note_writing()  # first: if writing fails half-way, the request may have arrived
+            if write(done):
+                return True
+            self._run.sent_as, self._run.under_way = None, False
+            return False
 
         if self._intent is None:
             await self._commit(write_now)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from airflow.sdk import DAG, BaseOperator
 
 from airflow_whatsapp_flows import WhatsAppReplayOperator
@@ -147,3 +148,13 @@ def test_logs_that_are_configured_otherwise_stay_as_they_are(monkeypatch: pytest
     processors = (structlog.processors.JSONRenderer(),)
     monkeypatch.setattr(structlog, "get_config", lambda: {"processors": processors})
     assert str(TaskFailureError("gone")) == "gone"
+
+
+def test_another_text_in_the_log_keeps_its_stack_trace(task_log: TaskLog) -> None:
+    try:
+        raise TaskFailureError("act: the CRM refused it")
+    except TaskFailureError:
+        structlog.get_logger().exception("could not release the lock")
+
+    [line] = [entry for entry in task_log.entries if "could not release the lock" in entry]
+    assert STACK_TRACE in line

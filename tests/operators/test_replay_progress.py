@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from airflow.sdk import DAG
 from airflow_whatsapp_flows import WhatsAppReplayOperator, build_replay_dag
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.operators import replay_progress
 from airflow_whatsapp_flows.operators.replay_progress import PROGRESS, ProgressReport
 from tests.airflow_runs import run_dag
 from tests.operators.conftest import TaskLog
@@ -137,3 +139,29 @@ def test_a_store_that_fails_is_logged_once_and_not_asked_again(task_log: TaskLog
 
 def test_airflow_without_a_store_shows_nothing() -> None:
     report(None, {}, 1).save({ContactState.COMPLETED: 1})
+
+
+def test_nobody_waits_for_a_store_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answers = threading.Event(), threading.Event()
+
+    class HangingStore:
+        def set(self, *_: Any) -> None:
+            asked.set()
+            answers.wait(60)
+
+    monkeypatch.setattr(replay_progress, "LAST_SAVE_SECONDS", 0.01)
+    told = report(None, {"task_state_store": HangingStore()}, 1)
+    told.save_last({ContactState.COMPLETED: 1})
+
+    assert asked.wait(60)
+    assert not answers.is_set()
+    answers.set()
+
+
+def test_the_last_progress_is_saved() -> None:
+    store = Store()
+    told = report(None, {"task_state_store": store}, 2)
+    told.save_meanwhile({})
+    told.save_last({ContactState.COMPLETED: 2})
+
+    assert store.saved[-1][1]["done"] == 2

@@ -9,16 +9,16 @@ from airflow_whatsapp_flows.flow.identity import Identity
 from airflow_whatsapp_flows.ledger.records import PendingContact, ResponseRecord
 from airflow_whatsapp_flows.replay.order import PersonOrder, Turn
 
-MARKS = st.sets(st.sampled_from("abcde"), max_size=3)
+MARKS = st.lists(st.sampled_from("abcde"), max_size=4)  # a flow may list one identifier twice
 
 
-def contact(number: int, marks: set[str]) -> PendingContact:
-    others = tuple(("id", mark) for mark in sorted(marks))
+def contact(number: int, marks: list[str]) -> PendingContact:
+    others = tuple(("id", mark) for mark in marks)
     return PendingContact(number, "", "", None, "{}", 1, ResponseRecord(), Identity(others=others))
 
 
 @given(st.lists(MARKS, max_size=12), st.randoms(use_true_random=False))
-def test_no_two_contacts_of_a_person_are_walked_at_once(contacts: list[set[str]], chance: object) -> None:
+def test_no_two_contacts_of_a_person_are_walked_at_once(contacts: list[list[str]], chance: object) -> None:
     order, turns = PersonOrder(), list[Turn]()
     walked: list[int] = []
     ready = []
@@ -29,11 +29,12 @@ def test_no_two_contacts_of_a_person_are_walked_at_once(contacts: list[set[str]]
     while ready:
         for one in ready:
             for other in ready:
-                assert one is other or contacts[one.contact.id].isdisjoint(contacts[other.contact.id])
+                assert one is other or set(contacts[one.contact.id]).isdisjoint(contacts[other.contact.id])
         turn = ready.pop(chance.randrange(len(ready)))  # type: ignore[attr-defined]
         walked.append(turn.contact.id)
         ready += order.finish(turn)
 
     assert sorted(walked) == list(range(len(contacts)))
-    for earlier, later in ((a, b) for a in range(len(contacts)) for b in range(a) if contacts[a] & contacts[b]):
-        assert walked.index(later) < walked.index(earlier)
+    for later, marks in enumerate(contacts):
+        for earlier in range(later):
+            assert walked.index(earlier) < walked.index(later) or set(marks).isdisjoint(contacts[earlier])

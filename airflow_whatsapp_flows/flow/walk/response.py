@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -111,10 +112,10 @@ def read_response(value: object) -> ContactResponse:
     Raises:
         ResponseError: it is not an object, contains an unknown key, or a part has the wrong type.
     """
-    try:
-        response = msgspec.convert(value, StoredResponse).as_response()
-    except msgspec.ValidationError:  # it has a history, dotted names, or something that is wrong
-        response = None
+    response = None
+    if type(value) is dict:  # of any other mapping, msgspec would drop the keys that it does not know
+        with suppress(msgspec.ValidationError, UnicodeEncodeError):  # a history, dotted names, or what is wrong
+            response = msgspec.convert(value, StoredResponse).as_response()
     return response or _read_each(value)
 
 

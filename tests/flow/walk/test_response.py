@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.format import VariableFormat
-from airflow_whatsapp_flows.flow.walk.response import read_response, with_defaults
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response, with_defaults
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -114,6 +115,21 @@ def test_any_data_is_a_response_or_refused(value: Any) -> None:
     except ResponseError:
         return
     assert response.identity
+
+
+def test_any_mapping_is_read_as_an_object() -> None:
+    def read(value: dict[str, Any]) -> ContactResponse:
+        return read_response(MappingProxyType(value))
+
+    assert read({"contact.phone": "+525512345678"}).contact == {"phone": "+525512345678"}
+    assert read({"actions": {"Create": [{"outcome": "success"}]}}).actions == {"Create": ({"outcome": "success"},)}
+    with pytest.raises(ResponseError, match="unknown key 'foo'"):
+        read({"foo": 1})
+
+
+def test_a_key_of_half_a_surrogate_pair_is_refused() -> None:
+    with pytest.raises(ResponseError, match="unknown key"):
+        read_response({"id": "r", "\ud800": 1})
 
 
 def test_recorded_actions_are_lists() -> None:
