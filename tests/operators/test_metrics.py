@@ -92,8 +92,9 @@ def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdListener]:
     monkeypatch.setenv("AIRFLOW__METRICS__STATSD_PORT", str(listener.port))
     initialize()
     yield listener
-    for one in (listener, *clients):
-        one.close()
+    listener.close()
+    for one in clients:
+        one._sock.close()  # statsd 3 has no close()
     monkeypatch.undo()
     initialize()
 
