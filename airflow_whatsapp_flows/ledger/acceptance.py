@@ -17,7 +17,8 @@ from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger.attempts import insert_attempt
 from airflow_whatsapp_flows.ledger.engine import open_file
-from airflow_whatsapp_flows.ledger.identity import Mark, mark_path, read_mark, read_stored_commits, write_mark
+from airflow_whatsapp_flows.ledger.identity import read_stored_commits
+from airflow_whatsapp_flows.ledger.marks import Mark, mark_path, read_mark, write_mark
 from airflow_whatsapp_flows.ledger.schema import chunks, counts, identifiers, once, versions
 
 

@@ -13,13 +13,13 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.ledger.engine import copy_database, open_file
-from airflow_whatsapp_flows.ledger.locks import locks_folder
+from airflow_whatsapp_flows.ledger.marks import Mark, mark_path, raise_mark, read_mark, write_mark
 from airflow_whatsapp_flows.ledger.schema import COMMITS, versions
 from airflow_whatsapp_flows.ledger.synced_log import SyncedLog
 
@@ -31,49 +31,6 @@ _TRIES, _TRY_AGAIN_SECONDS = 3, 0.02
 
 Execute = Callable[[str], Sequence[Any] | None]
 """A function that runs a statement and returns its only row."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """The state of a ledger file, stored outside it.
-
-    Attributes:
-        ledger_id: id of the ledger.
-        commits: number of its commits.
-        stored: number of commits in the file itself, not only in its log.
-        is_overwritten: whether the file was overwritten while in use, and may be damaged.
-    """
-
-    ledger_id: str
-    commits: int
-    stored: int
-    is_overwritten: bool = False
-
-    def text(self) -> bytes:
-        """The content of the mark's file; its length is fixed, so that one write replaces it."""
-        state = "overwritten" if self.is_overwritten else "usable     "
-        return f"{self.ledger_id:32} {self.commits:020d} {self.stored:020d} {state}\n".encode()
-
-
-def mark_path(file: Path) -> Path:
-    """Return the path of a ledger's mark."""
-    return locks_folder(file) / "last-commit"
-
-
-def read_mark(file: Path) -> Mark | None:
-    """Read the mark of a ledger; ``None`` if there is none, or a power loss interrupted its writing."""
-    try:
-        ledger_id, commits, stored, state = mark_path(file).read_text(encoding="ascii").split()
-        return Mark(ledger_id, int(commits), int(stored), state == "overwritten")
-    except (OSError, ValueError):
-        return None
-
-
-def write_mark(file: Path, mark: Mark) -> None:
-    """Write the mark of a ledger. It is not synced: after a power loss it may be older than the ledger, never newer."""
-    with suppress(OSError):
-        mark_path(file).parent.mkdir(exist_ok=True)
-        mark_path(file).write_bytes(mark.text())
 
 
 def read_stored_commits(file: Path) -> tuple[str, int] | None:
@@ -250,7 +207,7 @@ class FileIdentity:
             own = read_stored_commits(self._file)
             if own is not None and own[0] == self._ledger_id:
                 self.stored = max(self.stored, own[1])
-                write_mark(self._file, self._own_mark())
+                raise_mark(self._file, self._own_mark())
 
     def _own_mark(self) -> Mark:
         return Mark(self._ledger_id, self.commits, self.stored)
@@ -276,7 +233,8 @@ class FileIdentity:
         mark = read_mark(self._file)
         if mark is None or mark.ledger_id == self._ledger_id:  # otherwise a person has accepted the other one
             # The restored file contains everything. A log left here may belong to another file.
-            write_mark(self._file, replace(self._own_mark(), stored=self.commits))
+            commits = max(self.commits, mark.commits if mark else 0)
+            raise_mark(self._file, replace(self._own_mark(), stored=commits))
         text = f"the ledger sqlite:///{self._file} {what} while it was in use; nothing more is sent"
         self._problem = LedgerReplacedError(text, can_be_copied=True)
         raise self._problem
@@ -289,7 +247,7 @@ class FileIdentity:
                 "sent here. Rerun the same command to continue with the accepted ledger"
             )
             raise self._problem
-        write_mark(self._file, replace(self._own_mark(), is_overwritten=True))
+        raise_mark(self._file, replace(self._own_mark(), is_overwritten=True))
         self._problem = LedgerReplacedError(
             f"{shown} was overwritten with something else while it was in use; nothing more is sent. "
             f"{_damage_hint(self._file)}"

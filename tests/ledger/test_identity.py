@@ -20,7 +20,8 @@ from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.ledger import Journal, Ledger
 from airflow_whatsapp_flows.ledger import identity as identity_module
 from airflow_whatsapp_flows.ledger.acceptance import accept
-from airflow_whatsapp_flows.ledger.identity import FileIdentity, mark_path, read_mark, read_stored_commits
+from airflow_whatsapp_flows.ledger.identity import FileIdentity, read_stored_commits
+from airflow_whatsapp_flows.ledger.marks import mark_path, read_mark
 from airflow_whatsapp_flows.ledger.replays import create_replay, find_replay, list_replays
 from airflow_whatsapp_flows.ledger.rows import OnceClaim
 from tests.ledger.damage import delete, overwrite_with_copy, replace_with_copy, replace_with_empty_file, truncate
@@ -139,6 +140,30 @@ def test_refuses_an_older_copy_until_accepted(file: Path, left: bool) -> None:
         accept(file)
         a_ledger(file, "later")
         a_ledger(file, "last")
+
+
+@pytest.mark.parametrize("last", ["notices", "closes"])
+def test_a_process_with_fewer_commits_lowers_no_mark(file: Path, last: str) -> None:
+    """As the command of several workers, which write while it only waits."""
+    with Ledger(url_of(file)) as command:
+        create_replay(command, "first", "f", "{}", ("x", None))
+        with Ledger(url_of(file)) as worker:
+            for number in range(4):
+                create_replay(worker, f"early {number}", "f", "{}", ("x", None))
+            with worker.read() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
+            copy = copy_of(file)
+            for number in range(4):
+                create_replay(worker, f"late {number}", "f", "{}", ("x", None))
+        if last == "notices":
+            replace_with_copy(file, copy)
+            with pytest.raises(LedgerReplacedError, match="was replaced by another file"):
+                create_replay(command, "last", "f", "{}", ("x", None))
+    if last == "closes":
+        replace_with_copy(file, copy)
+
+    with pytest.raises(LedgerReplacedError, match="is an older copy: 4 of 9 commits are missing"):
+        Ledger(url_of(file))
 
 
 def test_refuses_another_ledger_in_its_place(file: Path) -> None:

@@ -11,7 +11,7 @@ from airflow_whatsapp_flows.cli.ledger_access import ledger_url
 from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.ledger.acceptance import accept as accept_file
 from airflow_whatsapp_flows.ledger.engine import display_url, read_url
-from airflow_whatsapp_flows.ledger.identity import read_mark
+from airflow_whatsapp_flows.ledger.marks import read_mark
 
 
 def accept(options: argparse.Namespace) -> int:
