@@ -10,6 +10,7 @@ from airflow_whatsapp_flows.ledger.replays import Tally
 from airflow_whatsapp_flows.ledger.retry import RetryResult
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.budget import too_many_handled
+from airflow_whatsapp_flows.replay.commands import replay_command
 from airflow_whatsapp_flows.replay.option_checks import HandledErrors
 from airflow_whatsapp_flows.replay.report import error_lines
 
@@ -107,4 +108,4 @@ def log_retried(log: Any, chosen: RetryResult) -> None:
 
 def where_to_look(status: Mapping[str, Any]) -> str:
     """Return the command that shows each contact's result."""
-    return f"see them with `whatsapp-flows replay results {status['replay_id']}`"
+    return f"see them with `whatsapp-flows {replay_command('results', status['replay_id'])}`"

@@ -19,6 +19,7 @@ from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.task_store import AttemptRow, Transaction
 from airflow_whatsapp_flows.operators.run_input import run_id_of
 from airflow_whatsapp_flows.operators.task_record import Recipient
+from airflow_whatsapp_flows.replay.commands import replay_command
 
 
 def epoch_of_run(
@@ -115,18 +116,17 @@ def _check_known_fates(response: ContactResponse, made: Sequence[AttemptRow], he
     if pending is not None:
         raise IntentConflictError(
             f"earlier content of the response {response.id!r} is pending in {pending.where}: "
-            f"`whatsapp-flows replay retry {pending.replay_id}` sends it; then run this task again"
+            f"`whatsapp-flows {replay_command('retry', pending.replay_id)}` sends it; then run this task again"
         )
     doubtful = first_in_doubt([row.summary() for row in made])
     if doubtful is None:
         return
     replay_id = names_of(held).get(doubtful.replay_no or 0)
     where = f"the replay {replay_id}" if replay_id else f"the DAG run {doubtful.run_id}"
-    how = (
-        f"`whatsapp-flows replay resolve {replay_id} {response.id}`"
-        if replay_id
-        else "clear its task, or replay this response and use `whatsapp-flows replay resolve`"
-    )
+    how = "clear its task, or replay this response and use `whatsapp-flows replay resolve`"
+    if replay_id and response.id:
+        command = replay_command("resolve", replay_id, response.id, options="--as sent")
+        how = f"`whatsapp-flows {command}`, or --as not_sent"
     raise ResponseError(
         f"in doubt: {where} may have sent earlier content of the response {response.id!r} (step {doubtful.step}), and "
         f"it is not known whether it arrived; nothing is sent. To resolve it: {how}; then run this task again"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -17,6 +16,7 @@ from airflow_whatsapp_flows.plugin.addresses import name_in_path
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
 from airflow_whatsapp_flows.plugin.rendering import page, text_block
 from airflow_whatsapp_flows.plugin.replay_page import ReplayId, visible_replay
+from airflow_whatsapp_flows.replay.commands import replay_command, why_not_copyable
 from airflow_whatsapp_flows.replay.report import flow_of_replay, mask_answers
 
 router = APIRouter()
@@ -64,7 +64,9 @@ def show_contact(
         after=after,
         later=later,
         may_edit=may(user, replay.flow_id, "PUT"),
+        is_in_doubt=contacts[-1].state is ContactState.IN_DOUBT,
         commands=_commands(replay, contacts[-1]),
+        no_commands=why_not_copyable(replay.id, contacts[-1].response_id),
     )
 
 
@@ -76,8 +78,10 @@ def _answers(contact: Contact, flow: Flow | None) -> str | None:
 
 
 def _commands(replay: Replay, contact: Contact) -> list[tuple[str, str]]:
-    id_, response = shlex.quote(replay.id), shlex.quote(contact.response_id)
-    if contact.state is not ContactState.IN_DOUBT:
+    if contact.state is not ContactState.IN_DOUBT or why_not_copyable(replay.id, contact.response_id):
         return []
-    command = f"whatsapp-flows replay resolve {id_} {response} --as"
-    return [("The CRM has it", f"{command} sent"), ("The CRM does not have it", f"{command} not_sent")]
+    found = []
+    for what, options in (("The CRM has it", "--as sent"), ("The CRM does not have it", "--as not_sent")):
+        command = replay_command("resolve", replay.id, contact.response_id, options=options)
+        found.append((what, f"whatsapp-flows {command}"))
+    return found

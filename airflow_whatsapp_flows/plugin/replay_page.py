@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from airflow_whatsapp_flows.plugin.access import CurrentUser, may
 from airflow_whatsapp_flows.plugin.addresses import SearchText, name_in_path
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
 from airflow_whatsapp_flows.plugin.rendering import page
+from airflow_whatsapp_flows.replay.commands import replay_command, why_not_copyable
 from airflow_whatsapp_flows.replay.report import deliveries_of, flow_of_replay, label_of, mask_response, suggestion_of
 from airflow_whatsapp_flows.replay.result_rows import csv_head, csv_line, json_line
 
@@ -146,6 +146,7 @@ def show_replay(
             "step": chosen.step,
         },
         commands=_commands_of(replay, progress.tally, reasons),
+        no_commands=why_not_copyable(replay.id),
         run=_run_of(replay),
     )
 
@@ -202,34 +203,42 @@ def _progress(replay: Replay, counted: Tally) -> Progress:
 
 
 def _commands(replay: Replay, group: ErrorGroup, delivery: Delivery | None) -> list[str]:
-    id_, only = shlex.quote(replay.id), f"--fingerprint {group.fingerprint}"
-    found = []
+    only = f"--fingerprint {group.fingerprint}"
+    found: list[str] = []
+
+    def add(verb: str, options: str, comment: str = "") -> None:
+        found.append(f"whatsapp-flows {replay_command(verb, replay.id, options=options)}{comment}")
+
+    if why_not_copyable(replay.id):
+        return []
     if group.in_doubt:
         if delivery in (Delivery.KEYED, Delivery.IDEMPOTENT):
-            found.append(f"whatsapp-flows replay retry {id_} --state in_doubt {only}")
-        found.append(f"whatsapp-flows replay resolve {id_} {only} --as not_sent   # or --as sent: see the CRM")
+            add("retry", f"--state in_doubt {only}")
+        add("resolve", f"{only} --as not_sent", "   # or --as sent: see the CRM")
     if group.count > group.in_doubt + group.handled:
-        found.append(f"whatsapp-flows replay retry {id_} {only}")
+        add("retry", only)
     if group.handled:
-        found.append(f"whatsapp-flows replay retry {id_} --handled {only}")
+        add("retry", f"--handled {only}")
     return found
 
 
 def _commands_of(replay: Replay, counted: Tally, reasons: Sequence[ReasonGroup]) -> list[tuple[str, str]]:
     """Return what can be done next for the replay as a whole, each with its command."""
-    id_, states = shlex.quote(replay.id), counted.states
+    id_, states = replay.id, counted.states
     found = []
+    if why_not_copyable(id_):
+        return []
     if states[ContactState.FAILED]:
-        found.append(("Send the failed contacts again", f"whatsapp-flows replay retry {id_}"))
+        found.append(("Send the failed contacts again", replay_command("retry", id_)))
     if counted.handled:
-        found.append(("Send again what error exits handled", f"whatsapp-flows replay retry {id_} --handled"))
+        found.append(("Send again what error exits handled", replay_command("retry", id_, options="--handled")))
     if states[ContactState.IN_DOUBT]:
-        command = f"whatsapp-flows replay resolve {id_} RESPONSE --as sent"
+        command = replay_command("resolve", id_, "RESPONSE", options="--as sent")
         found.append(("Record what the CRM says about a contact in doubt", command))
     if any(group.state is ContactState.REJECTED for group in reasons):
-        command = f"whatsapp-flows replay results {id_} --state rejected"
+        command = replay_command("results", id_, options="--state rejected")
         found.append(("List the rejected rows, to fix them in the source", command))
-    return found
+    return [(text, f"whatsapp-flows {command}") for text, command in found]
 
 
 def _run_of(replay: Replay) -> tuple[str, str] | None:

@@ -25,6 +25,7 @@ from airflow_whatsapp_flows.ledger.known_rows import state_elsewhere
 from airflow_whatsapp_flows.ledger.records import PendingContact, responses_sent_to
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState
+from airflow_whatsapp_flows.replay.commands import replay_command
 
 ONLY_ONCE = "only_once: an earlier response of this person was sent"
 
@@ -100,7 +101,7 @@ class PriorSends:
         is_older = other.replay_no is not None and other.replay_no < self.replay.no
         if is_older and other.state is ContactState.PENDING and other.epoch <= contact.epoch:
             # If two replays wait for each other, the older one goes first; otherwise the contact would never be sent.
-            command = f"whatsapp-flows replay retry {other.replay_id}"
+            command = f"whatsapp-flows {replay_command('retry', other.replay_id)}"
             return Postponed(f"pending in the replay {other.replay_id}: `{command}` resumes it")
         return None
 
@@ -129,9 +130,10 @@ class PriorSends:
     def _doubt_reason(self, doubtful: AttemptSummary, others: Sequence[KnownResponse]) -> str:
         what = f"{_where(doubtful, others)} may have sent earlier content of this response (step {doubtful.step})"
         name = names_of(others).get(doubtful.replay_no or 0) or self.replay.id
+        again = replay_command("retry", self.replay.id, options="--state in_doubt")
         return (
-            f"in doubt: {what}, and it is unknown whether it arrived; resolve it with `replay resolve {name}`, then "
-            f"`replay retry {self.replay.id} --state in_doubt` sends the newer content"
+            f"in doubt: {what}, and it is unknown whether it arrived; resolve it with "
+            f"`{replay_command('resolve', name)}`, then `{again}` sends the newer content"
         )
 
 

@@ -78,9 +78,27 @@ def test_says_whether_each_request_arrived(
 
 def test_a_contact_in_doubt_comes_with_the_commands_that_resolve_it(client: TestClient, replay: Replay) -> None:
     text = _text(client.get(f"{PAGES}/r-1"))
-    assert "whatsapp-flows replay resolve first r-1 --as sent" in text
-    assert "whatsapp-flows replay resolve first r-1 --as not_sent" in text
+    assert "whatsapp-flows replay resolve --as sent -- first r-1" in text
+    assert "whatsapp-flows replay resolve --as not_sent -- first r-1" in text
     assert "resolve" not in _text(client.get(f"{PAGES}/r-0"))
+
+
+def test_an_id_is_never_an_option_of_a_command(client: TestClient, ledger: Ledger, replay: Replay) -> None:
+    change(ledger, 2, response_id="--fingerprint=f-lost")
+    text = _text(client.get(f"{PAGES}/--fingerprint=f-lost"))
+    assert "whatsapp-flows replay resolve --as not_sent -- first --fingerprint=f-lost" in text
+    assert "first --fingerprint=f-lost --as" not in text
+
+
+@pytest.mark.parametrize("id_", ["a\x1bb", "a\u202eb", "x" * 201])
+def test_an_id_that_cannot_be_seen_whole_has_no_command(
+    client: TestClient, ledger: Ledger, replay: Replay, id_: str
+) -> None:
+    change(ledger, 2, response_id=id_)
+    text = _text(client.get(f"{PAGES}/{quote(id_, safe='')}"))
+    assert "there is no command to copy" in text
+    assert "whatsapp-flows replay" not in text
+    assert "It arrived" in text
 
 
 def test_attempts_of_other_replays_and_dag_runs_are_linked(client: TestClient, ledger: Ledger, replay: Replay) -> None:

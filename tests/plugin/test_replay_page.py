@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from html import unescape
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -69,9 +70,9 @@ def test_shows_errors_with_the_next_step_and_its_command(client: TestClient, ful
     text = _text(client.get(f"{PAGES}/first"))
     assert "Create · status 422 · crm:443 · no" in text
     assert "the server rejected the data" in text
-    assert "whatsapp-flows replay retry first --fingerprint f-422" in text
-    assert "whatsapp-flows replay resolve first --fingerprint f-lost --as not_sent" in text
-    assert "retry first --state in_doubt" not in text  # a POST at most once
+    assert "whatsapp-flows replay retry --fingerprint f-422 first" in text
+    assert "whatsapp-flows replay resolve --fingerprint f-lost --as not_sent first" in text
+    assert "retry --state in_doubt" not in text  # a POST at most once
     assert '{"error":"call +52…78"}' in text
     assert "+525512345678" not in text
     assert "+5255" not in text
@@ -81,6 +82,26 @@ def test_commands_name_the_replay_safely(client: TestClient, full_ledger: Ledger
     with full_ledger.write() as connection:
         connection.execute(replays.update().values(id="a b; rm -rf $HOME"))
     assert "replay retry 'a b; rm -rf $HOME'" in _text(client.get(f"{PAGES}/a%20b%3B%20rm%20-rf%20%24HOME"))
+
+
+def test_no_command_has_a_replay_as_its_option(client: TestClient, full_ledger: Ledger) -> None:
+    with full_ledger.write() as connection:
+        connection.execute(replays.update().values(id="--accept-duplicates"))
+    page = client.get(f"{PAGES}/--accept-duplicates").text
+    commands = [unescape(one) for one in re.findall(r"whatsapp-flows replay (?:retry|resolve|results) [^<]*", page)]
+    assert len(commands) == 5
+    for command in commands:
+        assert command.count("--accept-duplicates") == 1
+        assert " -- --accept-duplicates" in command
+
+
+@pytest.mark.parametrize("id_", ["a\x1bb", "a\u202eb", "x" * 201])
+def test_a_replay_that_cannot_be_seen_whole_has_no_command(client: TestClient, full_ledger: Ledger, id_: str) -> None:
+    with full_ledger.write() as connection:
+        connection.execute(replays.update().values(id=id_))
+    text = _text(client.get(f"{PAGES}/{quote(id_, safe='')}"))
+    assert "there is no command to copy" in text
+    assert "whatsapp-flows replay" not in text
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from airflow_whatsapp_flows.flow.walk.response_text import parse_response
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.resolve import Resolution, ResolveResult, ResolveSelection
 from airflow_whatsapp_flows.ledger.resolve import resolve as settle
+from airflow_whatsapp_flows.replay.commands import replay_command
 from airflow_whatsapp_flows.replay.status import get_replay
 
 
@@ -83,16 +84,20 @@ def _as_json(replay: Replay, resolved: ResolveResult) -> dict[str, Any]:
 
 def _as_text(replay: Replay, resolved: ResolveResult, options: argparse.Namespace) -> str:
     lines = []
-    ledger = f" --ledger {shlex.quote(options.ledger)}" if options.ledger else ""
-    again = f"whatsapp-flows replay retry {shlex.quote(replay.id)}"
+
+    def retry(words: str = "") -> str:
+        given = [words] if words else []
+        given += [f"--ledger {shlex.quote(options.ledger)}"] if options.ledger else []
+        return f"`whatsapp-flows {replay_command('retry', replay.id, options=' '.join(given))}`"
+
     if resolved.contacts:
         pending = "1 contact is" if resolved.contacts == 1 else f"{plural(resolved.contacts, 'contact')} are"
         lines.append(f"{plural(resolved.attempts, 'request')} resolved: {options.as_}")
-        lines.append(f"{pending} pending; `{again}{ledger}` resumes them")
+        lines.append(f"{pending} pending; {retry()} resumes them")
     if resolved.elsewhere:
         reasons = "; ".join(resolved.reasons) or "it has no requests in doubt in this replay"
         lines.append(f"{plural(resolved.elsewhere, 'contact')} not changed: {reasons}")
-        lines.append(f"once it is resolved there, `{again} --state in_doubt{ledger}` resumes it here")
+        lines.append(f"once it is resolved there, {retry('--state in_doubt')} resumes it here")
     if resolved.purged:
         lines.append(f"{plural(resolved.purged, 'contact')} not changed: the response has been purged")
     return "\n".join(lines) or _no_match_text(options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 
 from airflow_whatsapp_flows.cli import USAGE
@@ -20,6 +19,7 @@ from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.retry import RetryResult, RetrySelection, walk_again
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.replay.commands import replay_command
 from airflow_whatsapp_flows.replay.renames import load_step_identities, rename_steps
 from airflow_whatsapp_flows.replay.status import get_replay
 
@@ -102,10 +102,10 @@ def _skipped_contacts(chosen: RetryResult, choice: RetrySelection, replay: Repla
     if choice.duplicates_accepted_by is not None:
         lines.append("another replay or a DAG run may still be sending it: try again in an hour")
         return lines
-    name = shlex.quote(replay.id)
+    again = replay_command("retry", replay.id, options="--accept-duplicates")
     lines.append(
         "check at the server whether it arrived, and record what you find with `whatsapp-flows replay resolve` (with "
-        f"--handled for an error that an error exit handled). `whatsapp-flows replay retry {name} --accept-duplicates` "
+        f"--handled for an error that an error exit handled). `whatsapp-flows {again}` "
         "sends it again, and it may be applied twice"
     )
     return lines

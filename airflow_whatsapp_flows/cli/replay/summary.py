@@ -25,6 +25,7 @@ from airflow_whatsapp_flows.ledger.groups import (
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.budget import too_many_handled
+from airflow_whatsapp_flows.replay.commands import replay_command
 from airflow_whatsapp_flows.replay.report import (
     counts_of,
     deliveries_of,
@@ -203,34 +204,35 @@ def _may_be_repeated(summary: Summary) -> set[bool]:
 
 
 def _next_steps(summary: Summary) -> Iterator[str]:
-    states, id_ = summary.tally.states, shlex.quote(summary.replay.id)
+    states, id_ = summary.tally.states, summary.replay.id
 
-    def command(words: str) -> str:
-        return f"whatsapp-flows replay {words}{summary.ledger_words}"
+    def command(verb: str, options: str = "", *names: str) -> str:
+        given = " ".join(filter(None, (options, summary.ledger_words)))
+        return f"whatsapp-flows {replay_command(verb, id_, *names, options=given)}"
 
     if states[ContactState.PENDING] or not summary.replay.sealed:
         pending = states[ContactState.PENDING]
-        yield f"{plural(pending, 'contact')} pending: rerun the same command with --replay-id {id_}"
+        yield f"{plural(pending, 'contact')} pending: rerun the same command with {shlex.quote(f'--replay-id={id_}')}"
     if states[ContactState.FAILED]:
-        yield f"show failed contacts:     {command(f'results {id_} --state failed')}"
-        yield f"retry them:               {command(f'retry {id_}')}"
+        yield f"show failed contacts:     {command('results', '--state failed')}"
+        yield f"retry them:               {command('retry')}"
     if summary.tally.handled:
-        yield f"retry handled errors:     {command(f'retry {id_} --handled')}"
+        yield f"retry handled errors:     {command('retry', '--handled')}"
     if states[ContactState.IN_DOUBT]:
         oldest = f"  (oldest: {summary.in_doubt[0]}, {moment(summary.in_doubt[1])} UTC)" if summary.in_doubt else ""
-        yield f"show what is in doubt:    {command(f'results {id_} --state in_doubt')}{oldest}"
+        yield f"show what is in doubt:    {command('results', '--state in_doubt')}{oldest}"
         repeated = _may_be_repeated(summary)
         if True in repeated:
-            yield f"retry them:               {command(f'retry {id_} --state in_doubt')}"
+            yield f"retry them:               {command('retry', '--state in_doubt')}"
         if False in repeated:
-            yield f"record the outcome:       {command(f'resolve {id_} RESPONSE --as sent')}, or --as not_sent"
+            yield f"record the outcome:       {command('resolve', '--as sent', 'RESPONSE')}, or --as not_sent"
     if states[ContactState.REJECTED]:
-        yield f"show rejected rows:       {command(f'results {id_} --state rejected')}"
+        yield f"show rejected rows:       {command('results', '--state rejected')}"
         yield "fix them in the source, and run them as a separate replay"
 
 
 def _ledger_words(ledger: Ledger, options: argparse.Namespace) -> str:
-    return f" --ledger {shlex.quote(ledger.display_url)}" if options.ledger else ""
+    return f"--ledger {shlex.quote(ledger.display_url)}" if options.ledger else ""
 
 
 def _iso(epoch: float) -> str:

@@ -126,7 +126,7 @@ def test_changed_content_waits_for_the_fate_of_the_old_content(leads: Leads, ser
     assert found["state"] == "in_doubt"
     assert "the replay first may have sent earlier content of this response (step Create contact)" in found["reason"]
     assert "`replay resolve first`" in found["reason"]
-    assert "`replay retry second --state in_doubt`" in found["reason"]
+    assert "`replay retry --state in_doubt second`" in found["reason"]
     assert len(server.received) == 1
     # The printed advice helps.
     leads.replay("resolve", "second", "r-1", "--as", "sent")  # it is not in doubt here

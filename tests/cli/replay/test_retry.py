@@ -185,7 +185,7 @@ def test_a_plain_retry_does_not_resend_possibly_applied_requests(
     assert (done.status, len(server.received)) == (3, 3)
     assert "0 contacts selected" in done.err
     assert "3 contacts left out: the request may have been applied, and is not sent again (First: answered" in done.err
-    assert "replay retry b --accept-duplicates" in done.err
+    assert "replay retry --accept-duplicates b" in done.err
     assert states(cli, ledger) == {"r-0": "failed", "r-1": "failed", "r-2": "failed"}
 
     accepted = cli("replay", "retry", "b", "--accept-duplicates", *ledger)

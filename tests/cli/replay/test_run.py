@@ -142,7 +142,7 @@ def test_error_groups_have_a_masked_sample_and_advice(leads: Leads, server: Reco
         "step": {"Ask name": "A…"},
     }
     assert "+525512340" not in done.out
-    assert f"whatsapp-flows replay retry 'the first' --ledger sqlite:///{leads.database}" in done.out
+    assert f"whatsapp-flows replay retry --ledger sqlite:///{leads.database} 'the first'" in done.out
 
 
 def test_doubt_is_reported_with_the_command_that_resolves_it(leads: Leads, server: RecordingServer) -> None:
@@ -154,7 +154,8 @@ def test_doubt_is_reported_with_the_command_that_resolves_it(leads: Leads, serve
     assert done.status == 3
     assert "in_doubt         1" in done.out
     assert "oldest: r-0" in done.out
-    assert "whatsapp-flows replay resolve first RESPONSE --as sent" in done.out
+    assert "whatsapp-flows replay resolve --as sent --ledger" in done.out
+    assert "-- first RESPONSE, or --as not_sent" in done.out
 
 
 def test_data_cannot_control_the_terminal(leads: Leads, server: RecordingServer) -> None:

@@ -62,7 +62,7 @@ def test_reports_the_first_and_last_sending_time_over_several_zones(leads: Leads
 
 @pytest.mark.parametrize(
     ("delivery", "words", "others"),
-    [("at_most_once", "resolve", "retry first --state in_doubt"), ("keyed", "retry first --state in_doubt", "resolve")],
+    [("at_most_once", "resolve", "retry --state in_doubt"), ("keyed", "retry --state in_doubt", "resolve")],
 )
 def test_the_advice_for_a_doubt_matches_its_delivery(
     leads: Leads, server: RecordingServer, delivery: str, words: str, others: str
