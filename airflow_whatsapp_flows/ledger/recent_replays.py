@@ -92,6 +92,16 @@ def recent_replays(
         return _read(connection, query)
 
 
+def replayed_flows(ledger: Ledger) -> list[str]:
+    """Find the ids of the flows that have replays.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    with ledger.read() as connection:
+        return list(connection.scalars(select(replays.c.flow_id).distinct()))
+
+
 def latest_of_flows(ledger: Ledger, flow_ids: Collection[str]) -> dict[str, RecentReplay]:
     """Find the last replay of each of some flows, by flow id.
 

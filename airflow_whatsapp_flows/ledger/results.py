@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -98,7 +98,7 @@ class ContactResult:
 
 def contact_results(
     ledger: Ledger, replay: Replay, states: Sequence[str] = (), *, handled: bool = False
-) -> Iterator[ContactResult]:
+) -> Generator[ContactResult, None, None]:
     """Iterate over the results of contacts in the order of the source; memory does not grow with their number.
 
     Args:

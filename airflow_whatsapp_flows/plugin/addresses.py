@@ -12,8 +12,9 @@ from fastapi import Depends, HTTPException, Query, Request
 Scope = MutableMapping[str, Any]
 _App = Callable[[Scope, Any, Any], Awaitable[None]]
 # Airflow keeps the address of a frame in its own, and decodes it there: these would be separators then.
-_SEPARATORS = re.compile(r"[/\\\\?#%~]|^\.{1,2}$")
-_ESCAPED = re.compile("~(2F|5C|3F|23|25|7E|2E)")
+# A route of Airflow's matches no path with a line feed.
+_SEPARATORS = re.compile(r"[/\\\\?#%~\r\n]|^\.{1,2}$")
+_ESCAPED = re.compile("~(2F|5C|3F|23|25|7E|2E|0D|0A)")
 
 
 def segment(name: str) -> str:

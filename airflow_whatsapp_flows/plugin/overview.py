@@ -13,8 +13,14 @@ from fastapi import APIRouter, Query, Request, Response
 from airflow_whatsapp_flows.errors import ConnectionConfigError, Fault, FlowFileError, LedgerError
 from airflow_whatsapp_flows.flow.loading.excerpts import excerpt
 from airflow_whatsapp_flows.flow_files import read_flow_text
+from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.reader import MissingLedgerError
-from airflow_whatsapp_flows.ledger.recent_replays import RecentReplay, latest_of_flows, recent_replays
+from airflow_whatsapp_flows.ledger.recent_replays import (
+    RecentReplay,
+    latest_of_flows,
+    recent_replays,
+    replayed_flows,
+)
 from airflow_whatsapp_flows.plugin.access import CurrentUser, may_see_import_errors, readable
 from airflow_whatsapp_flows.plugin.addresses import SearchText
 from airflow_whatsapp_flows.plugin.airflow_tables import FileFault, FlowDag, file_faults, flow_dags
@@ -69,8 +75,7 @@ def overview(
     user: Any = CurrentUser,
 ) -> Response:
     """Show the last replays, the flow files with faults, and the flows."""
-    found = flow_dags(_FLOWS + 1, after, q)
-    flows = [flow for flow in found[:_FLOWS] if flow.id in readable(user, [flow.id for flow in found])]
+    flows, following = _readable_dags(user, after, q)
     faults = _shown_faults() if may_see_import_errors(user) else []
     return page(
         request,
@@ -78,7 +83,7 @@ def overview(
         q=q,
         after=after,
         flows=flows,
-        next=found[_FLOWS - 1].id if len(found) > _FLOWS else None,
+        next=following,
         broken={shown.flow_id for shown in faults},
         faults=faults[:_FAULTS],
         more_faults=max(0, len(faults) - _FAULTS),
@@ -90,34 +95,48 @@ def overview(
 def replays(
     request: Request,
     q: SearchText = "",
-    before: int | None = Query(None, ge=1, le=2**31),
+    before: int | None = Query(None, ge=1, lt=2**31),
     user: Any = CurrentUser,
 ) -> Response:
     """Show all replays, newest first."""
     with open_ledger() as ledger:
-        found = recent_replays(ledger, _REPLAYS + 1, before, text=q)
+        found = recent_replays(ledger, _REPLAYS + 1, before, text=q, flow_ids=_readable_flows(user, ledger))
     older = found[_REPLAYS - 1].no if len(found) > _REPLAYS else None
-    return page(request, "replays.html", q=q, before=before, replays=_visible(user, found[:_REPLAYS]), older=older)
+    return page(request, "replays.html", q=q, before=before, replays=found[:_REPLAYS], older=older)
 
 
 @router.get("/replays.part")
 def last_replays(request: Request, user: Any = CurrentUser) -> Response:
     """Return the rows of the last replays, for a page that is open while they run."""
     with open_ledger() as ledger:
-        found = recent_replays(ledger, _LAST)
-    return page(request, "replay_rows.html", replays=_visible(user, found))
+        found = recent_replays(ledger, _LAST, flow_ids=_readable_flows(user, ledger))
+    return page(request, "replay_rows.html", replays=found)
 
 
-def _visible(user: Any, found: Sequence[RecentReplay]) -> list[RecentReplay]:
-    allowed = readable(user, [replay.flow_id for replay in found])
-    return [replay for replay in found if replay.flow_id in allowed]
+def _readable_flows(user: Any, ledger: Ledger) -> set[str]:
+    """Return the flows whose replays a user may see; lists select by them, so a page says nothing of the others."""
+    return readable(user, replayed_flows(ledger))
+
+
+def _readable_dags(user: Any, after: str, text: str) -> tuple[list[FlowDag], str | None]:
+    """Return a page of the flows whose DAG a user may read, and the last of them if there are more."""
+    found: list[FlowDag] = []
+    while True:
+        some = flow_dags(_FLOWS + 1, after, text)
+        allowed = readable(user, [flow.id for flow in some])
+        found += [flow for flow in some if flow.id in allowed]
+        if len(found) > _FLOWS:
+            return found[:_FLOWS], found[_FLOWS - 1].id
+        if len(some) <= _FLOWS:
+            return found, None
+        after = some[-1].id
 
 
 def _ledger_state(user: Any, flows: Sequence[FlowDag]) -> LedgerState:
     try:
         with open_ledger() as ledger:
             return LedgerState(
-                replays=_visible(user, recent_replays(ledger, _LAST)),
+                replays=recent_replays(ledger, _LAST, flow_ids=_readable_flows(user, ledger)),
                 latest=latest_of_flows(ledger, [flow.id for flow in flows]),
             )
     except MissingLedgerError:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
-from fastapi.responses import StreamingResponse
 
 from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
@@ -20,6 +20,7 @@ from airflow_whatsapp_flows.ledger.results import contact_results
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.plugin.access import CurrentUser, may
 from airflow_whatsapp_flows.plugin.addresses import SearchText, name_in_path
+from airflow_whatsapp_flows.plugin.download import Download, blocks
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
 from airflow_whatsapp_flows.plugin.rendering import page
 from airflow_whatsapp_flows.replay.commands import replay_command, why_not_copyable
@@ -99,7 +100,7 @@ def show_replay(
     replay_id: str = ReplayId,
     chosen: ContactFilter = Depends(_read_filter),  # noqa: B008  # FastAPI's way
     find: str = Query("", max_length=200),
-    after: str = Query("", pattern=r"^(-?\d{1,10}\.\d{1,19})?$"),
+    after: str = Query("", pattern=r"^(-?[0-9]{1,10}\.[0-9]{1,19})?$"),
     user: Any = CurrentUser,
 ) -> Response:
     """Show a replay; ``chosen`` filters its contacts, and ``find`` looks for one of them."""
@@ -172,16 +173,15 @@ def download_results(
     with open_ledger() as ledger:
         replay = visible_replay(ledger, replay_id, user)
     name = "".join(one if one.isascii() and (one.isalnum() or one in "-_.") else "_" for one in replay.id)[:100]
-    return StreamingResponse(
-        _lines(replay, kind, [state.value] if state else [], handled=handled),
+    return Download(
+        blocks(_lines(replay, kind, [state.value] if state else [], handled=handled)),
         media_type=_DOWNLOADS[kind],
         headers={"Content-Disposition": f'attachment; filename="{name}.{kind}"'},
     )
 
 
-def _lines(replay: Replay, kind: str, states: Sequence[str], *, handled: bool) -> Iterator[str]:
-    with open_ledger() as ledger:
-        found = contact_results(ledger, replay, states, handled=handled)
+def _lines(replay: Replay, kind: str, states: Sequence[str], *, handled: bool) -> Generator[str, None, None]:
+    with open_ledger() as ledger, closing(contact_results(ledger, replay, states, handled=handled)) as found:
         if kind == "csv":
             yield csv_head()
             yield from map(csv_line, found)
@@ -191,7 +191,10 @@ def _lines(replay: Replay, kind: str, states: Sequence[str], *, handled: bool) -
 
 def _place(after: str) -> tuple[int, int]:
     chunk, _, row = after.partition(".")
-    return (int(chunk), min(int(row), 2**63 - 1)) if row else (-1, 0)
+    place = (int(chunk), int(row)) if row else (-1, 0)
+    if abs(place[0]) >= 2**31 or place[1] >= 2**63:
+        raise HTTPException(422, "A number in this address is too large.")
+    return place
 
 
 def _progress(replay: Replay, counted: Tally) -> Progress:

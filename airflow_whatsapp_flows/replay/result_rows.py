@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from typing import Any
@@ -15,6 +13,9 @@ COLUMNS = ("id", "state", "reason", "handled_errors", "path", "error", "actions"
 # A spreadsheet interprets text that starts with these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?")
+# Not only a line feed ends a line: csv.writer leaves the others unquoted.
+_LINE_END = re.compile("(\r\n|[\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029])")
+_SPECIAL = re.compile('[",\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]')
 
 
 def json_line(result: ContactResult) -> str:
@@ -38,9 +39,14 @@ def csv_head() -> str:
 
 
 def _line(cells: Any) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()
+    return ",".join(map(_quote_cell, cells)) + "\n"
+
+
+def _quote_cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    if not _SPECIAL.search(text):
+        return text
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _as_json(result: ContactResult) -> dict[str, Any]:
@@ -86,9 +92,15 @@ def _error(error: dict[str, Any] | None) -> str | None:
 
 
 def _cell(value: object) -> object:
-    if isinstance(value, str) and value.startswith(_FORMULA) and not _NEGATIVE.fullmatch(value):
-        return f"'{value}"
-    return value
+    """Return a value whose every line is text for a spreadsheet, also for one that takes each line for a row."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith(_FORMULA) and not _NEGATIVE.fullmatch(value):
+        value = f"'{value}"
+    first, *others = _LINE_END.split(value)  # lines and, between them, their ends
+    return first + "".join(
+        f"'{part}" if part.startswith(_FORMULA) and not _LINE_END.fullmatch(part) else part for part in others
+    )
 
 
 def _dump(value: object) -> str:

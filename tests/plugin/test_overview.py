@@ -15,6 +15,7 @@ from airflow_whatsapp_flows.dag_factory.replay_dag import build_replay_dag
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.schema import replays, versions
+from airflow_whatsapp_flows.plugin.airflow_tables import FlowDag
 from tests.ledger.filling import a_replay, end, response
 
 pytestmark = pytest.mark.usefixtures("airflow")
@@ -85,6 +86,47 @@ def test_only_the_replays_of_flows_that_the_user_may_read_are_shown(
         page = client.get(path)
         assert page.status_code == 200
         assert "first" not in page.text.partition("<tbody>")[2], path
+
+
+def _hide_lead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_whatsapp_flows.plugin.access.may", lambda user, dag_id, method="GET": dag_id != "lead")
+
+
+def test_newer_replays_of_hidden_flows_hide_no_other(
+    client: TestClient, full_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with full_ledger.write() as connection:
+        connection.execute(replays.update().values(flow_id="zeta"))
+    for number in range(60):
+        a_replay(full_ledger, [], f"hidden {number}")
+    _hide_lead(monkeypatch)
+    for path in ("", "replays", "replays.part", "replays?q=f"):
+        page = client.get(f"{PAGES}{path}").text
+        assert 'href="/whatsapp-flows/replays/first"' in page, path
+        assert "hidden" not in page.replace("aria-hidden", "").partition("<tbody>")[2].partition("</tbody>")[0], path
+        assert "Older" not in page, path
+    assert "Older" not in client.get(f"{PAGES}replays?q=hidden").text
+
+
+def test_hidden_flows_are_no_pages_of_the_list(
+    client: TestClient, full_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dags(limit: int, after: str = "", text: str = "") -> list[FlowDag]:
+        ids = [f"a{number}" for number in range(7)] + ["b", "c"]
+        return [FlowDag(id_, id_, False, False, None, None, None, None) for id_ in ids if id_ > after][:limit]
+
+    monkeypatch.setattr("airflow_whatsapp_flows.plugin.overview.flow_dags", dags)
+    monkeypatch.setattr("airflow_whatsapp_flows.plugin.overview._FLOWS", 2)
+    readable = {"a1", "b"}
+    monkeypatch.setattr(
+        "airflow_whatsapp_flows.plugin.access.may", lambda user, dag_id, method="GET": dag_id in readable
+    )
+    page = client.get(PAGES).text
+    assert 'href="/dags/a1"' in page
+    assert 'href="/dags/b"' in page
+    assert "Next</a>" not in page
+    readable.add("c")
+    assert "after=b" in client.get(PAGES).text
 
 
 def test_refreshing_ends_with_the_last_contact(client: TestClient, full_ledger: Ledger) -> None:

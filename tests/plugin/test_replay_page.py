@@ -126,10 +126,26 @@ def test_filters_and_finds_contacts(client: TestClient, full_ledger: Ledger, que
 
 
 @pytest.mark.parametrize(
-    "query", ["state=none", "after=x", "after=1.x", "fingerprint=a%20b", f"find={'x' * 201}", "handled=perhaps"]
+    "query",
+    [
+        "state=none",
+        "after=x",
+        "after=1.x",
+        "fingerprint=a%20b",
+        f"find={'x' * 201}",
+        "handled=perhaps",
+    ],
 )
 def test_a_parameter_that_is_not_valid_is_refused(client: TestClient, full_ledger: Ledger, query: str) -> None:
     assert client.get(f"{PAGES}/first?{query}").status_code == 422
+
+
+def test_a_number_that_no_replay_can_have_is_refused(client: TestClient, full_ledger: Ledger) -> None:
+    for after in ("9999999999.9", "2147483648.9", "-2147483649.1", "1.9999999999999999999"):
+        assert client.get(f"{PAGES}/first?after={after}").status_code == 422
+    assert client.get(f"{PAGES}?before=2147483647").status_code == 200
+    assert client.get(f"{PAGES}?before=2147483648").status_code == 422
+    assert client.get(f"{PAGES}/first?after=2147483647.{2**63 - 1}").status_code == 200
 
 
 @pytest.mark.parametrize("text", ["%00", "%F0%9F%98%80", "%25", "%27%3B--", "%E2%80%AE", "%FF"])
