@@ -32,7 +32,11 @@ class Breaker:
     it is open for ``patience`` without a success, the batch must stop.
 
     Until the first success it is unknown whether the host is up at all: at most ``threshold`` sends are then in
-    progress or failed, so that a dead host gets ``threshold`` requests regardless of the concurrency.
+    progress or failed, so that a dead host gets ``threshold`` requests regardless of the concurrency. Several processes
+    of one command divide this number; once the host has responded to any of them, each counts up to ``threshold``.
+
+    Attributes:
+        on_answered: called with the host when it responds for the first time.
 
     Args:
         host: for the reason, such as ``"crm.example:443"``.
@@ -40,7 +44,7 @@ class Breaker:
         interval: seconds until the first probe.
         patience: seconds after which the batch stops.
         clock: monotonic clock, in seconds.
-        share: number of processes of one command that have such a breaker: ``threshold`` is for all of them together.
+        share: number of processes of one command that have such a breaker.
     """
 
     def __init__(
@@ -54,7 +58,8 @@ class Breaker:
         share: int = 1,
     ) -> None:
         self._host, self._patience, self._clock = host, patience, clock
-        self._threshold = max(1, threshold // share)
+        self.on_answered: Callable[[str], None] = lambda _: None
+        self._whole_threshold, self._divided_threshold = threshold, max(1, threshold // share)
         self._first_interval = self._interval = interval
         self._failures = 0
         self._last_problem = ""
@@ -65,6 +70,10 @@ class Breaker:
         self._probing = False
         self._stop_reason: str | None = None
         self._changed: asyncio.Future[None] | None = None
+
+    @property
+    def _threshold(self) -> int:
+        return self._whole_threshold if self._alive else self._divided_threshold
 
     @property
     def is_open(self) -> bool:
@@ -129,9 +138,10 @@ class Breaker:
         if not failed:
             self._failures = 0
             if not self._alive or self._opened_at is not None:
-                self._alive = True
-                self._opened_at, self._probing, self._interval = None, False, self._first_interval
-                self._wake()
+                is_first, self._alive = not self._alive, True
+                self._close()
+                if is_first:
+                    self.on_answered(self._host)
             return
         self._failures += 1
         self._last_problem = problem
@@ -142,11 +152,22 @@ class Breaker:
         elif probe:
             self._wake()
 
+    def note_answered(self) -> None:
+        """Record that the host has responded to another process of the command."""
+        if not self._alive:
+            self._alive = True
+            if self._failures < self._threshold:
+                self._close()
+
     def abandon(self, *, probe: bool) -> None:
         """Record that an admitted send did not start, or that its outcome is unknown."""
         self._leave(probe=probe)
         if probe or not self._alive:
             self._wake()
+
+    def _close(self) -> None:
+        self._opened_at, self._probing, self._interval = None, False, self._first_interval
+        self._wake()
 
     def _leave(self, *, probe: bool) -> None:
         if probe:

@@ -23,8 +23,8 @@ from airflow_whatsapp_flows.replay.order import PersonOrder, Turn
 from airflow_whatsapp_flows.replay.pending_chunks import ChunkSource, PendingChunks
 from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, PriorSends
 from airflow_whatsapp_flows.replay.progress import Progress
-from airflow_whatsapp_flows.replay.refusals import Refusals
 from airflow_whatsapp_flows.replay.request_attempt import StoppedError
+from airflow_whatsapp_flows.replay.send import ContactSender
 
 PAGE = 256
 _MOST_RESTING = 10_000
@@ -104,9 +104,9 @@ class Engine:
         return self._delayed_count
 
     @property
-    def refusals(self) -> Refusals | None:
-        """What detects a server that refuses everything, if anything does."""
-        return self._walker.sender.refusals
+    def sender(self) -> ContactSender:
+        """What sends the requests."""
+        return self._walker.sender
 
     def stop(self, reason: str, *, hurried: bool = True) -> None:
         """Start no more requests; those in flight may finish within the grace period. The rest stays pending."""
@@ -154,7 +154,8 @@ class Engine:
 
     async def _put_back(self) -> None:
         """Set contacts back to pending for which nothing was done, because the server refused the credentials."""
-        turned_away = dict.fromkeys(self.refusals.turned_away if self.refusals else ())
+        refusals = self.sender.refusals
+        turned_away = dict.fromkeys(refusals.turned_away if refusals is not None else ())
         if turned_away and self._journal.failure is None:
             await asyncio.gather(*(self._journal.add(NextRound(contact_id)) for contact_id in turned_away))
 

@@ -8,7 +8,7 @@ import logging
 import os
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from airflow_whatsapp_flows.flow.delivery.rate_headers import nothing_remains, reset_after
@@ -54,6 +54,14 @@ class HostLimiter:
         self.gate = Gate(concurrency)
         self.pace = pace
         self._breaker = Breaker(host, share=share)
+
+    def watch(self, on_answered: Callable[[str], None]) -> None:
+        """Call a function with the host when it answers for the first time."""
+        self._breaker.on_answered = on_answered
+
+    def note_answered(self) -> None:
+        """Record that the host has answered another process of the command."""
+        self._breaker.note_answered()
 
     async def enter(self) -> bool:
         """Wait until a send may start.
@@ -138,6 +146,9 @@ class HostLimiter:
 class HostLimits:
     """A limiter for every host.
 
+    Attributes:
+        on_answered: called with a host when it answers for the first time.
+
     Args:
         store: the slots shared by processes.
         rates: requests per second by host, and under :data:`ANY_HOST` for every other host.
@@ -160,6 +171,8 @@ class HostLimits:
         self._rates = rates
         self._concurrency = bound_concurrency(concurrency)
         self._limiters: dict[str, HostLimiter] = {}
+        self._answered: set[str] = set()  # hosts that have answered other processes of the command
+        self.on_answered: Callable[[str], None] = lambda _: None
 
     async def __aenter__(self) -> HostLimits:
         return self
@@ -176,7 +189,16 @@ class HostLimits:
             limiter = self._limiters[host] = HostLimiter(
                 host, pace, self._concurrency, needs_credentials=self._needs_credentials, share=self._share
             )
+            limiter.watch(lambda answered: self.on_answered(answered))
+            if host in self._answered:
+                limiter.note_answered()
         return limiter
+
+    def note_answered(self, host: str) -> None:
+        """Record that a host has answered another process of the command."""
+        self._answered.add(host)
+        if host in self._limiters:
+            self._limiters[host].note_answered()
 
 
 class Shortage:

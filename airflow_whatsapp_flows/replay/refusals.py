@@ -25,6 +25,47 @@ _ABOUT_ONE = frozenset({408, 409, 423, 425, 429})
 _NOT_THERE = frozenset({404, 410})  # usual for lookups
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A refused request.
+
+    Attributes:
+        connection: its connection, if it has one.
+        step: the step that sent it; ``None`` if the credentials were refused.
+        words: status and reply, for people.
+    """
+
+    host: str
+    connection: str | None
+    step: str | None
+    status: int
+    words: str
+
+    @property
+    def account(self) -> tuple[str, str | None]:
+        """Host and connection."""
+        return self.host, self.connection
+
+    def stop_after(self, times: int) -> BatchStoppedError:
+        """Return why the batch must stop after so many of them."""
+        if self.step is None:
+            whose = f"the credentials of the connection {self.connection!r}" if self.connection else ""
+            return BatchStoppedError(
+                f"{self.host} rejected {whose or 'requests without a connection'} {times} times in a row "
+                f"({self.words}); none of these requests was applied, and their contacts stay pending unless an error "
+                "exit sent something else",
+                needs_help=True,
+            )
+        return BatchStoppedError(
+            f"{self.host} rejected each of the first {times} requests of {self.step!r} ({self.words}): check the step "
+            "and the data; `replay retry` sends these again (with --handled if an error exit handled them). If "
+            f"{self.status} is this server's answer for a single contact, such as one that already exists, resume with "
+            '--no-stop-when-refused, or set "stop_when_refused": false in the flow\'s replay block '
+            "(stop_when_refused=False in a task)",
+            needs_help=True,
+        )
+
+
 @dataclass(slots=True)
 class _Row:
     """Consecutive refusals of one connection's credentials.
@@ -54,12 +95,13 @@ class Refusals:
         turned_away: numbers of the contacts whose credentials were refused, once the batch must stop for that; without
             those for which a later request may have been applied, such as by an error exit.
         on_accepted: called with the name of a step when it has its first success.
+        on_credentials_accepted: called with host and connection when the server first accepts their credentials.
+        on_refused: called with every refusal before that first success.
 
     Args:
         shows_reply: whether the server's reply may be shown.
         accepted: steps that had a success in an earlier run.
         clock: epoch seconds.
-        share: number of processes of one command that count refusals: the numbers are for all of them together.
     """
 
     def __init__(
@@ -68,17 +110,17 @@ class Refusals:
         shows_reply: bool = True,
         accepted: Iterable[str] = (),
         clock: Callable[[], float] = time.time,
-        share: int = 1,
     ) -> None:
         self._clock = clock
-        self._credentials_in_a_row = max(1, CREDENTIALS_IN_A_ROW // share)
-        self._step_in_a_row = max(1, STEP_IN_A_ROW // share)
         self.on_accepted: Callable[[str], None] = lambda _: None
+        self.on_credentials_accepted: Callable[[tuple[str, str | None]], None] = lambda _: None
+        self.on_refused: Callable[[Refusal], None] = lambda _: None
         self.turned_away: list[int] = []
         self._shows_reply = shows_reply
         self._stopped_for: tuple[str, str | None] | None = None
         self._rows: dict[tuple[str, str | None], _Row] = {}
         self._accepted = set(accepted)
+        self._credentials_accepted: set[tuple[str, str | None]] = set()
         self._refused: Counter[str] = Counter()
 
     @property
@@ -117,6 +159,9 @@ class Refusals:
         account = (host, step.plan.connection)
         if result.status_code in CREDENTIALS:
             return self._note_credentials(account, contact_id, result)
+        if result.status_code is not None and account not in self._credentials_accepted:
+            self._credentials_accepted.add(account)
+            self.on_credentials_accepted(account)
         if self._rows or self.turned_away:
             self._note_served(contact_id, step, result)
         if self._rows and result.status_code is not None and account in self._rows:
@@ -126,7 +171,7 @@ class Refusals:
                 self._accepted.add(step.name)
                 self.on_accepted(step.name)
             return None
-        return self._note_step(host, step, result) if _is_refusal(step, result) else None
+        return self._note_step(account, step, result) if _is_refusal(step, result) else None
 
     def _note_credentials(
         self, account: tuple[str, str | None], contact_id: int, result: ActionResult
@@ -137,17 +182,13 @@ class Refusals:
             return None
         row = self._rows.get(account) or self._rows.setdefault(account, _Row(self._clock()))
         row.contacts.append(contact_id)
-        times = len(row.contacts)
-        if times < self._credentials_in_a_row:
+        refusal = Refusal(*account, None, result.status_code or 0, self._words(result))
+        if account not in self._credentials_accepted:
+            self.on_refused(refusal)
+        if len(row.contacts) < CREDENTIALS_IN_A_ROW:
             return None
         self._turn_away(account, row)
-        host, connection = account
-        whose = f"the credentials of the connection {connection!r}" if connection else "requests without a connection"
-        return BatchStoppedError(
-            f"{host} rejected {whose} {times} times in a row ({self._words(result)}); none of these requests was "
-            "applied, and their contacts stay pending unless an error exit sent something else",
-            needs_help=True,
-        )
+        return refusal.stop_after(len(row.contacts))
 
     def _turn_away(self, account: tuple[str, str | None], row: _Row) -> None:
         self._stopped_for = account
@@ -172,20 +213,15 @@ class Refusals:
             row.before += row.contacts
             row.contacts = []
 
-    def _note_step(self, host: str, step: Action, result: ActionResult) -> BatchStoppedError | None:
+    def _note_step(
+        self, account: tuple[str, str | None], step: Action, result: ActionResult
+    ) -> BatchStoppedError | None:
         if step.name in self._accepted:
             return None
         self._refused[step.name] += 1
-        if self._refused[step.name] != self._step_in_a_row:
-            return None
-        return BatchStoppedError(
-            f"{host} rejected each of the first {self._step_in_a_row} requests of {step.name!r} "
-            f"({self._words(result)}): check the step and the data; `replay retry` sends these again (with --handled "
-            f"if an error exit handled them). If {result.status_code} is this server's answer for a single contact, "
-            'such as one that already exists, resume with --no-stop-when-refused, or set "stop_when_refused": false in '
-            "the flow's replay block (stop_when_refused=False in a task)",
-            needs_help=True,
-        )
+        refusal = Refusal(*account, step.name, result.status_code or 0, self._words(result))
+        self.on_refused(refusal)
+        return refusal.stop_after(STEP_IN_A_ROW) if self._refused[step.name] == STEP_IN_A_ROW else None
 
     def _words(self, result: ActionResult) -> str:
         status = f"{result.status_code} {result.reason}".strip()

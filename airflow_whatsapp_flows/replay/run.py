@@ -79,7 +79,7 @@ async def run_replay(
         sender.on_attempt = settings.on_attempt
         if needs:
             accepted = await asyncio.to_thread(find_accepted_steps, ledger, replay.no)
-            sender.refusals = Refusals(shows_reply=not flow.sensitive, accepted=accepted, share=settings.workers)
+            sender.refusals = Refusals(shows_reply=not flow.sensitive, accepted=accepted)
         walker = ContactWalker(
             flow=flow,
             replay_no=replay.no,

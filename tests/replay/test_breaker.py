@@ -41,6 +41,48 @@ def test_processes_of_one_command_share_the_failures() -> None:
     assert breaker.is_open
 
 
+def test_the_failures_are_not_shared_once_the_host_has_answered() -> None:
+    answered: list[str] = []
+    breaker = Breaker(HOST, share=8)
+    breaker.on_answered = answered.append
+    breaker.note(failed=False)
+    for _ in range(19):
+        breaker.note(failed=True)
+    assert (breaker.is_open, answered) == (False, [HOST])
+    breaker.note(failed=True)
+    assert breaker.is_open
+
+
+def test_an_answer_to_another_process_closes_it_and_lets_all_wait_no_longer() -> None:
+    breaker = Breaker(HOST, share=10)
+
+    async def main() -> bool:
+        assert not await breaker.enter()
+        assert not await breaker.enter()
+        for _ in range(2):
+            breaker.note(failed=True)
+        assert breaker.is_open
+        waiting = asyncio.create_task(breaker.enter())
+        await asyncio.sleep(0)
+        breaker.note_answered()
+        return await asyncio.wait_for(waiting, 1)
+
+    assert asyncio.run(main()) is False
+    for _ in range(17):
+        breaker.note(failed=True)
+    assert not breaker.is_open
+    breaker.note(failed=True)
+    assert breaker.is_open
+
+
+def test_an_answer_to_another_process_leaves_it_open_after_all_the_failures_of_one_process() -> None:
+    breaker = Breaker(HOST, share=10)
+    for _ in range(20):
+        breaker.note(failed=True)
+    breaker.note_answered()
+    assert breaker.is_open
+
+
 @given(st.lists(st.booleans(), max_size=200))
 def test_counts_only_consecutive_failures(failures: list[bool]) -> None:
     breaker = Breaker(HOST, threshold=5)

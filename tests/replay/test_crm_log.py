@@ -173,6 +173,7 @@ def test_the_line_is_in_the_log_before_the_reply(crm: CrmProcess) -> None:
     [
         ("error_applied", 500, True),
         ("error_not_applied", 500, False),
+        ("forbidden", 403, False),
         ("too_many", 429, False),
         ("unavailable", 503, False),
         ("rate_limited", 400, False),

@@ -155,6 +155,20 @@ async def test_each_host_has_its_own_limiter() -> None:
         assert limits.of("a.example:80") is not limits.of("b.example:80")
 
 
+async def test_processes_report_the_first_answer_of_a_host_to_each_other() -> None:
+    answered: list[str] = []
+    async with HostLimits(MemorySlots(time.monotonic), {}, 2, share=20) as limits:
+        limits.on_answered = answered.append
+        limits.note_answered("known.example:80")
+        for host in ("known.example:80", "answers.example:80", "silent.example:80"):
+            limits.of(host)._breaker.note(failed=host != "answers.example:80")
+            limits.of(host)._breaker.note(failed=host != "answers.example:80")
+        assert answered == ["answers.example:80"]
+        assert [limits.of(f"{name}.example:80")._breaker.is_open for name in ("known", "silent")] == [False, True]
+        limits.note_answered("silent.example:80")
+        assert not limits.of("silent.example:80")._breaker.is_open
+
+
 def test_a_dead_server_ends_the_run_with_a_reason(tmp_path: Path) -> None:
     with running_crm(tmp_path / "crm.log", shares={"reset_before": 1}) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), total=200, concurrency=64)

@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.request.messages import (
     Sent,
     TransportFailure,
 )
-from airflow_whatsapp_flows.replay.refusals import Refusals
+from airflow_whatsapp_flows.replay.refusals import Refusal, Refusals
 
 HOST = "crm.example:443"
 OK = HttpResponse(201, "Created")
@@ -152,11 +152,18 @@ def test_requests_in_flight_do_not_reset_the_series() -> None:
     assert refusals.turned_away == [*range(5), *range(6, 26)]
 
 
-def test_processes_of_one_command_share_the_numbers() -> None:
-    refusals = Refusals(clock=lambda: 0.0, share=2)
-    assert find_stop(refusals, [401] * 30) == 10
+def test_reports_refusals_before_the_first_success() -> None:
+    refused: list[Refusal] = []
+    accepted: list[tuple[str, str | None]] = []
+    refusals = Refusals(clock=lambda: 0.0)
+    refusals.on_refused, refusals.on_credentials_accepted = refused.append, accepted.append
 
-    assert find_stop(Refusals(clock=lambda: 0.0, share=2), [422] * 30) == 25
+    assert find_stop(refusals, [401, 403, 422, 401, OK, 422, 401, OK]) is None
+
+    assert [(refusal.account, refusal.step, refusal.status) for refusal in refused] == [
+        ((HOST, "crm"), None, 401), ((HOST, "crm"), None, 403), ((HOST, "crm"), "Create", 422)
+    ]  # fmt: skip
+    assert accepted == [(HOST, "crm")]
 
 
 def test_a_success_in_another_process_counts() -> None:

@@ -14,6 +14,7 @@ SHARES = {
     "error_not_applied": "500, nothing applied",
     "too_many": "429 with a Retry-After of `retry_after`, nothing applied",
     "unavailable": "503, nothing applied",
+    "forbidden": "403, nothing applied",
     "rate_limited": '400 with {"code": "rate_limited"}, nothing applied',
     "reset_before": "RST once its first line came; not read, not logged",
     "reset_after": "RST in place of a reply, after it was applied",

@@ -27,7 +27,7 @@ CONTROL = "/_control"
 SECOND = 1_000_000_000
 REASONS = {item.value: item.phrase for item in HTTPStatus}
 UNREAD = {"reset_before"}
-NOT_APPLIED = {"error_not_applied": 500, "too_many": 429, "unavailable": 503, "rate_limited": 400}
+NOT_APPLIED = {"error_not_applied": 500, "too_many": 429, "unavailable": 503, "forbidden": 403, "rate_limited": 400}
 UNANSWERED = {"reset_after", "cut_head", "cut_body", "drop", "drop_not_applied", "slow"}
 
 

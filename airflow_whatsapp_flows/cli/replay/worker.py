@@ -86,6 +86,7 @@ def workers_of(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, s
 def main() -> None:
     """Do what the command that started this process says on its standard input, which is one end of a socket pair."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the command, too, which stops its workers
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     channel = socket.socket(fileno=os.dup(0))
     assignment = read_assignment(channel)
     if assignment is not None:

@@ -15,7 +15,10 @@ from airflow_whatsapp_flows.replay.workers.messages import (
     ChunkBusy,
     ChunkGiven,
     ChunkWanted,
+    CredentialsAccepted,
     Ended,
+    HostAnswered,
+    Refused,
     Report,
     StepAccepted,
     Stop,
@@ -41,6 +44,7 @@ class WorkerLink(FailureBudget):
         self._engine: Engine | None = None
         self._ledger: Ledger | None = None
         self._stop: Stop | None = None
+        self._early: list[StepAccepted | HostAnswered] = []  # received before there was an engine
         self._given: asyncio.Future[int | None] | None = None
         self._due = asyncio.Event()
 
@@ -48,8 +52,14 @@ class WorkerLink(FailureBudget):
         """Connect an engine that has not run yet."""
         self._engine, self._ledger = engine, ledger
         engine.chunks = engine.budget = self
-        if engine.refusals is not None:
-            engine.refusals.on_accepted = lambda step: self._channel.send(StepAccepted(step))
+        send, refusals = self._channel.send, engine.sender.refusals
+        engine.sender.limits.on_answered = lambda host: send(HostAnswered(host))
+        if refusals is not None:
+            refusals.on_accepted = lambda step: send(StepAccepted(step))
+            refusals.on_credentials_accepted = lambda account: send(CredentialsAccepted(account))
+            refusals.on_refused = lambda refusal: send(Refused(refusal))
+        for success in self._early:
+            self._note_success(success)
         if self._stop is not None:
             self._do_stop(self._stop)
 
@@ -95,19 +105,26 @@ class WorkerLink(FailureBudget):
                 case ChunkGiven():
                     if self._given is not None and not self._given.done():
                         self._given.set_result(message.chunk)
-                case StepAccepted():
-                    if self._engine is not None and self._engine.refusals is not None:
-                        self._engine.refusals.accept(message.step)
+                case StepAccepted() | HostAnswered():
+                    self._note_success(message)
                 case Stop():
                     self._do_stop(message)
         self._do_stop(Stop(_GONE, hurried=True))
+
+    def _note_success(self, success: StepAccepted | HostAnswered) -> None:
+        if self._engine is None:
+            self._early.append(success)
+        elif isinstance(success, HostAnswered):
+            self._engine.sender.limits.note_answered(success.host)
+        elif self._engine.sender.refusals is not None:
+            self._engine.sender.refusals.accept(success.step)
 
     def _do_stop(self, stop: Stop) -> None:
         self._stop = stop
         if self._engine is None or self._ledger is None:
             return
-        if stop.refused is not None and self._engine.refusals is not None:
-            self._engine.refusals.turn_away(stop.refused)
+        if stop.refused is not None and self._engine.sender.refusals is not None:
+            self._engine.sender.refusals.turn_away(stop.refused)
         if stop.hurried:
             stop_engine(self._engine, self._ledger, stop.reason)
         else:
@@ -123,6 +140,7 @@ class WorkerLink(FailureBudget):
 
     def _status(self) -> Report:
         engine = self._engine
+        refusals = engine.sender.refusals if engine is not None else None
         progress = engine.progress if engine is not None else Progress()
         return Report(
             ended=dict(progress.ended),
@@ -134,5 +152,5 @@ class WorkerLink(FailureBudget):
             handled=self.handled,
             in_flight=engine.in_flight if engine is not None else 0,
             delayed=engine.delayed_count if engine is not None else 0,
-            refused=engine.refusals.refused_account if engine is not None and engine.refusals is not None else None,
+            refused=refusals.refused_account if refusals is not None else None,
         )

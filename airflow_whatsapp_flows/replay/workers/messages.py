@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.progress import Progress
+from airflow_whatsapp_flows.replay.refusals import Refusal
 from airflow_whatsapp_flows.replay.run_settings import RunSettings
 from airflow_whatsapp_flows.settings import Settings
 
@@ -117,14 +118,32 @@ class Stop(Struct, tag=True):
     refused: Account | None = None
 
 
-class StepAccepted(Struct, tag=True):
+class StepAccepted(Struct, tag=True, frozen=True):
     """A request of a step has succeeded for the first time."""
 
     step: str
 
 
-FromWorker = ChunkWanted | ChunkBusy | Report | StepAccepted | Ended
-ToWorker = ChunkGiven | StepAccepted | Stop
+class HostAnswered(Struct, tag=True, frozen=True):
+    """A host has answered for the first time."""
+
+    host: str
+
+
+class CredentialsAccepted(Struct, tag=True):
+    """A server has accepted the credentials of an account for the first time."""
+
+    account: Account
+
+
+class Refused(Struct, tag=True):
+    """A request was refused, and the worker knows of none that was accepted."""
+
+    refusal: Refusal
+
+
+FromWorker = ChunkWanted | ChunkBusy | Report | StepAccepted | HostAnswered | CredentialsAccepted | Refused | Ended
+ToWorker = ChunkGiven | StepAccepted | HostAnswered | Stop
 
 
 def plain_settings(settings: RunSettings) -> dict[str, Any]:

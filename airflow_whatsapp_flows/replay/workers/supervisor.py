@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import subprocess
-import sys
+import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import cast
-
-import msgspec
+from dataclasses import replace
+from typing import TypeVar, cast
 
 from airflow_whatsapp_flows import errors
 from airflow_whatsapp_flows.errors import FlowsError, LedgerError, LedgerReplacedError, ReplayError
@@ -22,42 +18,31 @@ from airflow_whatsapp_flows.replay.pending_chunks import LOOK_AGAIN_SECONDS
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.run import LAST_COMMITS_SECONDS, failure_budget, mark_run, stop_on_signals
 from airflow_whatsapp_flows.replay.run_settings import RunSettings
+from airflow_whatsapp_flows.replay.workers.first_refusals import FirstRefusals
 from airflow_whatsapp_flows.replay.workers.messages import (
     Account,
     Assignment,
-    Channel,
     ChunkBusy,
     ChunkGiven,
     ChunkWanted,
+    CredentialsAccepted,
     Ended,
-    FromWorker,
+    HostAnswered,
+    Refused,
     Report,
     StepAccepted,
     Stop,
     merge,
 )
+from airflow_whatsapp_flows.replay.workers.process import Worker, not_started
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MOST_DEATHS = 5
 """Worker processes that may die in one run; then it stops. Each may leave requests in doubt."""
 
 _KILL_SECONDS = 0.7  # after the last commits of a hurried stop
-_EXIT_SECONDS = 5.0  # for a process whose channel has ended
-
-
-@dataclass(eq=False)
-class _Worker:
-    """One process.
-
-    Attributes:
-        chunks: those it was given, done or not.
-        wants_chunk: whether it waits for one.
-    """
-
-    process: subprocess.Popen[bytes]
-    channel: Channel[FromWorker]
-    chunks: set[int] = field(default_factory=set)
-    wants_chunk: bool = False
-    report: Report = field(default_factory=Report)
 
 
 class Workers:
@@ -84,9 +69,11 @@ class Workers:
     ) -> None:
         self._ledger, self._replay, self._settings = ledger, replay, settings
         self._assign, self._command = assign, command
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, Worker] = {}
         self._past: list[Report] = []  # of processes that have ended
         self._budget = FailureBudget()
+        self._refusals = FirstRefusals(settings.workers)
+        self._successes: list[StepAccepted | HostAnswered] = []  # the first of each step and host
         self._queue: deque[int] = deque()
         self._busy: set[int] = set()  # chunks that a process of another command owns
         self._looking: asyncio.Task[None] | None = None
@@ -94,6 +81,7 @@ class Workers:
         self._stop: Stop | None = None
         self._needs_help = self._spent = False
         self._errors: list[Exception] = []
+        self._not_started: ReplayError | None = None
 
     @property
     def progress(self) -> Progress:
@@ -121,7 +109,7 @@ class Workers:
         """
         if self._settings.reconnect_timeout is not None:
             self._ledger.outages.begin(self._settings.reconnect_timeout)
-        self._budget = await asyncio.to_thread(self._count)
+        self._budget = await self._count()
         self._queue.extend(await self._find_pending())
         async with mark_run(self._ledger, self._replay.no), stop_on_signals(self._stop_hurried):
             self._check_budget()
@@ -132,6 +120,9 @@ class Workers:
                 self._stop_hurried("interrupted")
                 await asyncio.wait(tasks)
                 raise
+            finally:
+                if self._looking is not None:
+                    self._looking.cancel()
             self._raise_error()
         return self.progress
 
@@ -139,36 +130,30 @@ class Workers:
         """Run one worker after the other, until one ends by itself or all must stop."""
         try:
             while self._stop is None:
-                worker = await self._start(number)
+                try:
+                    worker = await self._start(number)
+                except ReplayError as error:
+                    self._note_not_started(error)
+                    return
                 has_ended = await self._follow(worker)
-                status = await self._await_exit(worker.process)
+                status = await worker.await_exit()
                 del self._workers[number]
                 self._past.append(worker.report if has_ended else worker.report.without_pending())
                 if has_ended or self._stop is not None:
                     return
                 await self._note_death(worker, status)
         except Exception as error:
-            self._errors.append(error)
-            self._halt(str(error))
+            self._fail(error)
 
-    async def _start(self, number: int) -> _Worker:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = self._spawn(number, theirs)
-        worker = _Worker(process, await Channel.open(ours, msgspec.msgpack.Decoder(FromWorker)))
-        self._workers[number] = worker
+    async def _start(self, number: int) -> Worker:
+        name = f"whatsapp-flows replay worker {number + 1} of {self._settings.workers}: {self._replay.id}"
+        worker = self._workers[number] = await Worker.start([*self._command, name])
         worker.channel.send(self._assign(share_of(self._settings, number)))
-        if self._stop is not None:
-            worker.channel.send(self._stop)
+        for message in (*self._successes, *([self._stop] if self._stop is not None else ())):
+            worker.channel.send(message)
         return worker
 
-    def _spawn(self, number: int, channel: socket.socket) -> subprocess.Popen[bytes]:
-        name = f"whatsapp-flows replay worker {number + 1} of {self._settings.workers}: {self._replay.id}"
-        command = [sys.executable, *self._command, name]
-        # The channel is its standard input: no other process gets it, and it needs no argument.
-        return subprocess.Popen(command, stdin=channel.fileno(), stdout=subprocess.DEVNULL)  # noqa: S603
-
-    async def _follow(self, worker: _Worker) -> bool:
+    async def _follow(self, worker: Worker) -> bool:
         """Answer a worker until its channel ends; return whether it has ended properly."""
         has_ended = False
         try:
@@ -180,26 +165,24 @@ class Workers:
                     case ChunkBusy():
                         worker.chunks.discard(message.chunk)
                         self._busy.add(message.chunk)
-                    case StepAccepted():
-                        for other in self._workers.values():
-                            if other is not worker:
-                                other.channel.send(message)
+                    case StepAccepted() | HostAnswered():
+                        self._note_success(worker, message)
+                    case CredentialsAccepted():
+                        self._refusals.accept(message.account)
+                    case Refused():
+                        self._refusals.note(message.refusal)
+                        self._check_refusals()
                     case Report():
                         self._note_report(worker, message)
                     case Ended():
                         has_ended = True
+                        self._refusals.leave()
+                        self._check_refusals()
                         self._note_report(worker, message.report)
                         self._note_error(message)
         finally:
             await worker.channel.close()
         return has_ended
-
-    async def _await_exit(self, process: subprocess.Popen[bytes]) -> int:
-        try:
-            return await asyncio.to_thread(process.wait, _EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return await asyncio.to_thread(process.wait)
 
     def _hand_out(self) -> None:
         """Give chunks to the workers that wait for one."""
@@ -216,12 +199,33 @@ class Workers:
 
     async def _look_again(self) -> None:
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
-        pending = set(await self._find_pending())
+        try:
+            pending = set(await self._find_pending())
+        except Exception as error:
+            self._fail(error)
+            return
         self._queue.extend(sorted(self._busy & pending))
         self._busy.clear()
         asyncio.get_running_loop().call_soon(self._hand_out)
 
-    def _note_report(self, worker: _Worker, report: Report) -> None:
+    def _note_success(self, worker: Worker, success: StepAccepted | HostAnswered) -> None:
+        """Report a first success to the other workers, and to those that start later."""
+        if isinstance(success, StepAccepted):
+            self._refusals.accept(success.step)
+        if success not in self._successes:
+            self._successes.append(success)
+            for other in self._workers.values():
+                if other is not worker:
+                    other.channel.send(success)
+
+    def _check_refusals(self) -> None:
+        refusal = self._refusals.due
+        if refusal is not None and self._stop is None:
+            stop = self._refusals.stop_for(refusal)
+            self._needs_help = stop.needs_help
+            self._halt(stop.reason, refusal.account if refusal.step is None else None)
+
+    def _note_report(self, worker: Worker, report: Report) -> None:
         self._budget.failed += report.failures - worker.report.failures
         self._budget.handled += report.handled - worker.report.handled
         worker.report = report
@@ -232,29 +236,42 @@ class Workers:
 
     def _note_error(self, ended: Ended) -> None:
         if ended.error is not None:
-            self._errors.append(_error_of(ended.kind, ended.error))
-            self._halt(ended.error)
+            self._fail(_error_of(ended.kind, ended.error))
 
-    async def _note_death(self, worker: _Worker, status: int) -> None:
+    def _note_not_started(self, error: ReplayError) -> None:
+        """The other workers do its part, if there are any."""
+        self._not_started = error
+        self._refusals.leave()
+        _log.warning("%s", error)
+
+    def _fail(self, error: Exception) -> None:
+        self._errors.append(error)
+        self._halt(str(error))
+
+    async def _note_death(self, worker: Worker, status: int) -> None:
         self._deaths += 1
         if self._deaths >= MOST_DEATHS:
             how = f"by signal {-status}" if status < 0 else f"with exit status {status}"
             reason = f"worker processes died {self._deaths} times, the last one {how}"
             raise ReplayError(f"{reason}; rerun the same command to resume")
-        counted, pending = await asyncio.to_thread(self._count), await self._find_pending()
+        counted, pending = await self._count(), await self._find_pending()
         self._budget.failed = max(self._budget.failed, counted.failed)  # what it had committed and not reported
         self._budget.handled = max(self._budget.handled, counted.handled)
         self._queue.extendleft(sorted(worker.chunks.intersection(pending)))
         self._hand_out()
 
-    def _count(self) -> FailureBudget:
-        return failure_budget(tally(self._ledger, self._replay.no), self._settings)
+    async def _count(self) -> FailureBudget:
+        return failure_budget(await self._read(lambda: tally(self._ledger, self._replay.no)), self._settings)
 
     async def _find_pending(self) -> list[int]:
-        outages = self._ledger.outages
-        return await asyncio.to_thread(
-            lambda: outages.outlast(lambda: find_pending_chunks(self._ledger, self._replay.no))
-        )
+        return await self._read(lambda: find_pending_chunks(self._ledger, self._replay.no))
+
+    async def _read(self, work: Callable[[], T]) -> T:
+        """Read from the ledger, when its server is there."""
+        try:
+            return await asyncio.to_thread(self._ledger.outages.outlast, work)
+        except RuntimeError as error:  # no thread can be started
+            raise not_started(error) from error
 
     def _check_budget(self) -> None:
         reason = self._budget.stop_reason
@@ -292,6 +309,8 @@ class Workers:
             raise LedgerReplacedError("\n".join(dict.fromkeys(replaced)))
         if self._errors:
             raise self._errors[0]
+        if self._not_started is not None and self._stop is None and (self._queue or self._busy):
+            raise self._not_started
 
 
 def share_of(settings: RunSettings, number: int) -> RunSettings:
@@ -310,4 +329,4 @@ def _error_of(kind: str, text: str) -> Exception:
     simple = (LedgerError, LedgerReplacedError, errors.ConnectionConfigError, ReplayError)
     if found in simple:
         return cast("type[FlowsError]", found)(text)
-    return FlowsError(text) if isinstance(found, type) else RuntimeError(f"a worker failed: {kind}: {text}")
+    return FlowsError(text) if isinstance(found, type) else ReplayError(f"a worker failed: {kind}: {text}")

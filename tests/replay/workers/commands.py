@@ -64,15 +64,24 @@ class Command:
 
 
 @contextmanager
-def command(run: Run, *words: object, workers: int = 2) -> Iterator[Command]:
-    """Start a command on a replay; whatever is left of it is killed at the end."""
+def command(run: Run, *words: object, workers: int = 2, files: int | None = None) -> Iterator[Command]:
+    """Start a command on a replay; whatever is left of it is killed at the end.
+
+    Args:
+        files: that it may open at a time.
+    """
+    limited = [] if files is None else ["sh", "-c", 'ulimit -n "$0"; exec "$@"', str(files)]
     given = [
         "replay", "run", run.flow, "--responses", run.responses, "--ledger", run.ledger, "--replay-id", run.replay_id,
         "--allow-host", "127.0.0.1", "--concurrency", run.concurrency, "--workers", workers, "--format", "json", *words,
     ]  # fmt: skip
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(
-            [*COMMAND, *map(str, given)], stdout=out, stderr=err, stdin=subprocess.DEVNULL, start_new_session=True
+            [*limited, *COMMAND, *map(str, given)],
+            stdout=out,
+            stderr=err,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
         running = Command(process, out, err)
         try:

@@ -12,14 +12,17 @@ import pytest
 
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.replay.refusals import Refusal
 from airflow_whatsapp_flows.replay.run_settings import RunSettings
 from airflow_whatsapp_flows.replay.workers.messages import (
     Assignment,
     Channel,
     ChunkGiven,
     ChunkWanted,
+    CredentialsAccepted,
     Ended,
     FromWorker,
+    Refused,
     Report,
     Stop,
     ToWorker,
@@ -74,12 +77,15 @@ async def test_messages_arrive_in_order_until_the_other_end_closes() -> None:
     worker = await Channel.open(theirs, msgspec.msgpack.Decoder(ToWorker))
     worker.send(ChunkWanted())
     worker.send(REPORT)
+    worker.send(Refused(Refusal("crm:443", None, "Create", 422, "422 No")))
+    worker.send(CredentialsAccepted(("crm:443", "crm")))
     worker.send(Ended(REPORT, "the disk is full", "LedgerError"))
     command.send(ChunkGiven(7))
     command.send(Stop("stopped by SIGTERM", hurried=True, refused=("crm:443", None)))
 
-    assert [await command.receive() for _ in range(3)] == [
-        ChunkWanted(), REPORT, Ended(REPORT, "the disk is full", "LedgerError")
+    assert [await command.receive() for _ in range(5)] == [
+        ChunkWanted(), REPORT, Refused(Refusal("crm:443", None, "Create", 422, "422 No")),
+        CredentialsAccepted(("crm:443", "crm")), Ended(REPORT, "the disk is full", "LedgerError")
     ]  # fmt: skip
     assert await worker.receive() == ChunkGiven(7)
     assert await worker.receive() == Stop("stopped by SIGTERM", hurried=True, refused=("crm:443", None))
