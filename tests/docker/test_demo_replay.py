@@ -33,6 +33,7 @@ def crm(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.long
 def test_every_contact_is_in_the_crm_once(
     crm: str, state: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -122,12 +122,17 @@ def measure(answer: str, attacks: list[tuple[str, Any]], root: object) -> None:
     assert done.returncode == 0, (done.stdout[-400:], done.stderr[-400:])
 
 
-@pytest.mark.parametrize("answer", ANSWERS)
+def _all_but_one_long(names: Iterable[str]) -> list[Any]:
+    """The first in every run, the others, which take up to a minute, in long ones."""
+    return [pytest.param(name, marks=pytest.mark.long) if number else name for number, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("answer", _all_but_one_long(ANSWERS))
 def test_a_text_with_a_large_answer_stays_within_memory(answer: str, request: pytest.FixtureRequest) -> None:
     measure(answer, [("text", text) for text in _templates()], request.config.rootpath)
 
 
-@pytest.mark.parametrize("answer", ["control characters", "wide letters", "digits"])
+@pytest.mark.parametrize("answer", _all_but_one_long(["letters", "control characters", "wide letters", "digits"]))
 def test_a_request_with_large_answers_stays_within_memory(answer: str, request: pytest.FixtureRequest) -> None:
     measure(answer, list(_requests()), request.config.rootpath)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from tests.airflow_runs import FinishedRun, _quiet, _read_run, _sync_to_database
+from tests.airflow_runs import FinishedRun, _errors_in_contexts, _quiet, _read_run, _sync_to_database
 
 
 class _KilledError(BaseException):
@@ -45,7 +45,7 @@ def run_again(dag: DAG, run_id: str, task_id: str = "act") -> dict[str, Any]:
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    with _quiet():
+    with _quiet(), _errors_in_contexts():
         with create_session() as session:
             where = (TaskInstance.dag_id == dag.dag_id, TaskInstance.run_id == run_id, TaskInstance.task_id == task_id)
             clear_task_instances(list(session.scalars(select(TaskInstance).where(*where))), session)
@@ -90,7 +90,7 @@ def run_cleared(dag: DAG, run_id: str, tasks: Iterable[str | tuple[str, int]]) -
     from sqlalchemy import select
 
     of_run = (TaskInstance.dag_id == dag.dag_id, TaskInstance.run_id == run_id)
-    with _quiet():
+    with _quiet(), _errors_in_contexts():
         with create_session() as session:
             wanted = [one if isinstance(one, tuple) else (one, None) for one in tasks]
             cleared = [

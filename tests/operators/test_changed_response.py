@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def build(source: dict[str, Any], failures: Failures) -> DAG:
     dag = build_dag(source)
     for task in dag.tasks:
         task.on_failure_callback = [failures.note]  # type: ignore[attr-defined]
+        task.retry_delay = timedelta(0)  # type: ignore[attr-defined]
     return dag
 
 

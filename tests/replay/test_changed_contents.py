@@ -52,6 +52,7 @@ class Day:
         return {contents[0]["contact"]["phone"]: [body_hash(one) for one in contents] for contents in known}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 @pytest.mark.parametrize("shape", [KEYED, IDEMPOTENT])
 @pytest.mark.usefixtures("airflow")

@@ -411,7 +411,11 @@ def _means(flow: Plain) -> str:
     )
 
 
-@pytest.mark.parametrize("flow", [FLOW, *EXAMPLES], ids=lambda flow: getattr(flow, "stem", "sample"))
+@pytest.mark.parametrize(
+    "flow",
+    [FLOW, *(pytest.param(path, id=path.stem, marks=pytest.mark.long) for path in EXAMPLES)],
+    ids=["sample"] + [None] * len(EXAMPLES),
+)
 def test_every_change_of_meaning_is_reported(flow: Any) -> None:
     plain = flow if isinstance(flow, dict) else json.loads(flow.read_text(encoding="utf-8"))
     old = load_flow(plain)
