@@ -233,16 +233,16 @@ def test_a_server_that_is_gone_is_reported_without_its_password(
 
 
 def test_shows_each_flow_with_its_state_and_next_replay(client: TestClient, flows: None, full_ledger: Ledger) -> None:
-    def listed(words: str) -> str:  # the first page may be full of the DAGs of other tests
+    def search(words: str) -> str:  # the first page may be full of the DAGs of other tests
         return client.get(PAGES, params={"q": words}).text.partition('id="flows"')[2]
 
-    text = listed("leads &")
+    text = search("leads &")
     assert "Leads &amp; co" in text
     assert 'href="/dags/lead__replay"' not in text
     assert 'href="/whatsapp-flows/replays/first"' in text
     assert text.count("<time") >= 2  # the last replay, and the next one
     assert "zeta" not in text
-    assert 'href="/dags/zeta"' in listed("zeta")
+    assert 'href="/dags/zeta"' in search("zeta")
     assert "No flows match" in client.get(PAGES, params={"q": "nothing"}).text
 
 
