@@ -270,7 +270,8 @@ def judge(one: FilledForm, state: str, api: Callable[..., Any], received: list[R
     if one.refused is not None:
         if found or state != "failed":
             wrong.append(f"{one.id}: {len(found)} requests arrived, and the task is {state}")
-        return wrong if one.refused in log else [*wrong, f"{one.id}: its log does not say {one.refused!r}: {log}"]
+        whole = log.replace("\\n  ", " ")  # a long message is broken into lines
+        return wrong if one.refused in whole else [*wrong, f"{one.id}: its log does not say {one.refused!r}: {log}"]
     if len(found) != 1 or state != "success":
         return [*wrong, f"{one.id}: {len(found)} requests arrived, and the task is {state}: {log}"]
     if not found[0].target.endswith(f"/api/v1/{one.id}"):
