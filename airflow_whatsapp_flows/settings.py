@@ -15,6 +15,7 @@ from airflow_whatsapp_flows.errors import ConnectionConfigError
 
 SECTION = "whatsapp_flows"
 AUTO = "auto"
+MOST_WORKERS = 64
 SENSITIVE = frozenset({"ledger"})
 """Options that Airflow masks, and can also read from a command (``_cmd``) or a secrets backend (``_secret``)."""
 
@@ -71,7 +72,7 @@ def settings_from(read: Callable[[str], str | None]) -> Settings:
         ledger=(read("ledger") or "").strip(),
         xcom_max_bytes=_whole(read, "xcom_max_bytes", default.xcom_max_bytes),
         ledger_reconnect_timeout=_number(read, "ledger_reconnect_timeout", default.ledger_reconnect_timeout),
-        replay_workers=AUTO if read("replay_workers") in (None, "", AUTO) else _whole(read, "replay_workers", 1),
+        replay_workers=_workers(read, "replay_workers"),
     )
 
 
@@ -103,6 +104,26 @@ def _whole(read: Callable[[str], str | None], option: str, default: int) -> int:
     if number < 1:
         raise ConnectionConfigError(f"[{SECTION}] {option} = {text!r}: must be a positive integer")
     return number
+
+
+def _workers(read: Callable[[str], str | None], option: str) -> int | str:
+    try:
+        return read_workers(read(option) or AUTO)
+    except ValueError as error:
+        raise ConnectionConfigError(f"[{SECTION}] {option}: {error}") from None
+
+
+def read_workers(text: str) -> int | str:
+    """Parse a number of worker processes, or ``auto``.
+
+    Raises:
+        ValueError: it is neither, or more than :data:`MOST_WORKERS`.
+    """
+    if text == AUTO:
+        return AUTO
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_WORKERS:
+        raise ValueError(f"{text!r} is neither 'auto' nor a whole number from 1 to {MOST_WORKERS}")
+    return int(text)
 
 
 def settings_from_environment(environ: Mapping[str, str] | None = None) -> Settings:

@@ -23,7 +23,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -179,22 +179,38 @@ def postgres(contacts: int, rounds: int, folder: Path) -> None:
 PARTS: dict[str, Callable[[int, int, Path], None]] = {"sqlite": sqlite, "postgres": postgres}
 
 
-def main() -> int:
-    """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("parts", nargs="*", choices=[[], *PARTS], help="default: all")
+def run_parts(description: str | None, parts: Mapping[str, Callable[[int, int, Path], None]], heading: str = "") -> int:
+    """Read the command line of a benchmark on large ledgers, and run its parts.
+
+    Args:
+        description: for its help.
+        parts: by name; each takes the number of contacts, the number of rounds, and a folder for its ledgers.
+        heading: printed first.
+
+    Returns:
+        The exit status.
+    """
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("parts", nargs="*", choices=[[], *parts], help="default: all")
     options.add_argument("--contacts", type=int, default=1_000_000)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--keep", type=Path, help="folder of the files, which are kept, and used again")
     chosen = options.parse_args()
-    for name in chosen.parts or PARTS:
+    if heading:
+        print(heading)
+    for name in chosen.parts or parts:
         if chosen.keep is not None:
             chosen.keep.mkdir(parents=True, exist_ok=True)
-            PARTS[name](chosen.contacts, chosen.rounds, chosen.keep)
+            parts[name](chosen.contacts, chosen.rounds, chosen.keep)
             continue
         with tempfile.TemporaryDirectory(prefix="whatsapp-flows-benchmark-", dir="/var/tmp") as folder:
-            PARTS[name](chosen.contacts, chosen.rounds, Path(folder))
+            parts[name](chosen.contacts, chosen.rounds, Path(folder))
     return 0
+
+
+def main() -> int:
+    """Measure and print."""
+    return run_parts(__doc__, PARTS)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import sys
 if sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
     sys.path[0] = os.path.dirname(sys.path[0])
 
-import argparse
 import statistics
 import subprocess
 import tempfile
@@ -25,12 +24,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_whatsapp_flows.ledger import Ledger
+from airflow_whatsapp_flows.ledger.replays import find_replay
+from benchmarks.large_ledger import REPLAY, fill, run_parts
+
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
 ASKED_MS = 300
 ASKED_BYTES = 200_000
-REPLAY = "/replays/large"
+PAGE = f"/replays/{REPLAY}"
 
 
 def pages(contacts: int) -> dict[str, str]:
@@ -40,16 +43,16 @@ def pages(contacts: int) -> dict[str, str]:
         "overview": "/",
         "replays": "/replays",
         "replays, refreshed": "/replays.part",
-        "replay": REPLAY,
-        "progress": f"{REPLAY}/progress",
-        "state": f"{REPLAY}?state=in_doubt",
-        "error": f"{REPLAY}?fingerprint=fingerprint-31",
-        "next page": f"{REPLAY}?after={middle // 1000}.{middle}",
-        "text, not found": f"{REPLAY}?q=nowhere",
-        "by response id": f"{REPLAY}?find=r-{middle:08}",
-        "by phone": f"{REPLAY}?find=%2B5255{middle:08}",
-        "by e-mail": f"{REPLAY}?find=ana.{middle:08}%40example.com",
-        "contact": f"{REPLAY}/contacts/r-{middle:08}",
+        "replay": PAGE,
+        "progress": f"{PAGE}/progress",
+        "state": f"{PAGE}?state=in_doubt",
+        "error": f"{PAGE}?fingerprint=fingerprint-31",
+        "next page": f"{PAGE}?after={middle // 1000}.{middle}",
+        "text, not found": f"{PAGE}?q=nowhere",
+        "by response id": f"{PAGE}?find=r-{middle:08}",
+        "by phone": f"{PAGE}?find=%2B5255{middle:08}",
+        "by e-mail": f"{PAGE}?find=ana.{middle:08}%40example.com",
+        "contact": f"{PAGE}/contacts/r-{middle:08}",
     }
 
 
@@ -110,14 +113,9 @@ def _ask(asked: TestClient, path: str, rounds: int) -> tuple[float, float, int]:
 
 def fill_ledgers(urls: dict[int, str]) -> None:
     """Fill each ledger, unless it is."""
-    from airflow_whatsapp_flows.ledger import Ledger
-    from airflow_whatsapp_flows.ledger.replays import find_replay
-    from benchmarks.large_ledger import REPLAY as NAME
-    from benchmarks.large_ledger import fill
-
     for contacts, url in urls.items():
         with Ledger(url) as ledger:
-            if find_replay(ledger, NAME) is None:
+            if find_replay(ledger, REPLAY) is None:
                 fill(ledger, contacts)
 
 
@@ -149,21 +147,8 @@ PARTS: dict[str, Callable[[int, int, Path], None]] = {"sqlite": sqlite, "postgre
 
 def main() -> int:
     """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("parts", nargs="*", choices=[[], *PARTS], help="default: all")
-    options.add_argument("--contacts", type=int, default=1_000_000)
-    options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--keep", type=Path, help="folder of the files, which are kept, and used again")
-    chosen = options.parse_args()
-    print(f"asked: <= {ASKED_MS} ms and <= {ASKED_BYTES:,} bytes for each page, whatever the number of contacts")
-    for name in chosen.parts or PARTS:
-        if chosen.keep is not None:
-            chosen.keep.mkdir(parents=True, exist_ok=True)
-            PARTS[name](chosen.contacts, chosen.rounds, chosen.keep)
-            continue
-        with tempfile.TemporaryDirectory(prefix="whatsapp-flows-benchmark-", dir="/var/tmp") as folder:
-            PARTS[name](chosen.contacts, chosen.rounds, Path(folder))
-    return 0
+    asked = f"asked: <= {ASKED_MS} ms and <= {ASKED_BYTES:,} bytes for each page, whatever the number of contacts"
+    return run_parts(__doc__, PARTS, asked)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 
-MOST_WORKERS = 64
-
 
 def whole(text: str) -> int:
     """Parse a positive integer."""
@@ -27,12 +25,12 @@ def concurrency(text: str) -> int:
 
 def workers(text: str) -> int | str:
     """Parse the number of worker processes, or ``auto``."""
-    if text == "auto":
-        return text
-    number = whole(text)
-    if number > MOST_WORKERS:
-        raise argparse.ArgumentTypeError(f"{number} is too high; the maximum is {MOST_WORKERS}")
-    return number
+    from airflow_whatsapp_flows.settings import read_workers
+
+    try:
+        return read_workers(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def rate(text: str) -> tuple[str, float]:

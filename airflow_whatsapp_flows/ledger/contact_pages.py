@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func, or_, select
 
 from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE
 from airflow_whatsapp_flows.ledger.database import Ledger
@@ -171,19 +171,25 @@ def _chunks_with(
 ) -> Sequence[tuple[int, int]]:
     """Return the number and size of chunks that may have such contacts, from one on, in order."""
     query = select(chunks.c.chunk, chunks.c.size).where(chunks.c.replay_no == replay_no, chunks.c.chunk >= start)
-    in_counts = []
-    if chosen.state is not None:
-        in_counts.append(counts.c.state == chosen.state.value)
-    if chosen.fingerprint:
-        in_counts.append(counts.c.fingerprint == chosen.fingerprint)
-    if chosen.handled:
-        in_counts.append(counts.c.handled_errors > 0)
+    in_counts = _counted_conditions(counts, chosen)
     if in_counts:
         own = and_(counts.c.replay_no == chunks.c.replay_no, counts.c.chunk == chunks.c.chunk)
         has_some = select(counts.c.id).where(own, *in_counts).correlate(chunks).exists()
         query = query.where(or_(chunks.c.requests.is_(None), has_some))  # counts of a chunk in use are not stored
     rows = connection.execute(query.order_by(chunks.c.chunk).limit(_MOST_CHUNKS)).all()
     return [(row.chunk, row.size) for row in rows]
+
+
+def _counted_conditions(table: Table, chosen: ContactFilter) -> list[ColumnElement[bool]]:
+    """Return the conditions on what contacts have, and what chunks are counted by."""
+    found: list[ColumnElement[bool]] = []
+    if chosen.state is not None:
+        found.append(table.c.state == chosen.state.value)
+    if chosen.fingerprint:
+        found.append(table.c.fingerprint == chosen.fingerprint)
+    if chosen.handled:
+        found.append(table.c.handled_errors > 0)
+    return found
 
 
 def _last_of(connection: Connection, after: tuple[int, int, int], rows: int) -> int | None:
@@ -197,12 +203,7 @@ def _last_of(connection: Connection, after: tuple[int, int, int], rows: int) -> 
 
 def _select(replay_no: int, chunk: int, start: int, chosen: ContactFilter) -> Select[Any]:
     own = [contacts.c.replay_no == replay_no, contacts.c.chunk == chunk, contacts.c.id > start]
-    if chosen.state is not None:
-        own.append(contacts.c.state == chosen.state.value)
-    if chosen.fingerprint:
-        own.append(contacts.c.fingerprint == chosen.fingerprint)
-    if chosen.handled:
-        own.append(contacts.c.handled_errors > 0)
+    own += _counted_conditions(contacts, chosen)
     if chosen.step:
         names = {msgspec.json.encode(chosen.step).decode(), json.dumps(chosen.step)}
         own.append(or_(*(contacts.c.path.contains(name, autoescape=True) for name in names)))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tests.airflow.promises import report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -18,8 +22,44 @@ PATIENCE_MS = 60_000
 _NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
 
+Shoot = Callable[["Page", str], None]
+"""Takes a picture of a page under a name, or does nothing."""
+
+
 class NoBrowserError(Exception):
     """No browser is available; the message says why."""
+
+
+def run_checks(run: Callable[[Path], list[str]]) -> int:
+    """Run the checks of a script that needs a browser, and print the broken promises.
+
+    Args:
+        run: runs them in a temporary folder; returns broken promises.
+
+    Returns:
+        The exit status: 0 if every promise was kept, or if there is no browser.
+    """
+    try:
+        find_chromium()
+        with tempfile.TemporaryDirectory(prefix="whatsapp-flows-airflow-") as folder:
+            broken = run(Path(folder))
+    except NoBrowserError as why:
+        print(f"SKIPPED: {why}")
+        return 0
+    return report(broken)
+
+
+def read_shoot(description: str | None) -> Shoot:
+    """Read the option ``--screenshots`` of a script; returns what leaves its pictures where the option says."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--screenshots", type=Path, help="a folder to leave pictures of the pages in")
+    folder = options.parse_args().screenshots
+
+    def shoot(page: Page, name: str) -> None:
+        if folder is not None:
+            page.screenshot(path=folder / f"{name}.png")
+
+    return shoot
 
 
 @contextmanager

@@ -15,7 +15,6 @@ import ipaddress
 import json
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,8 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
-from tests.airflow.browser import NoBrowserError, find_chromium, open_browser
-from tests.airflow.promises import report
+from tests.airflow.browser import open_browser, run_checks
 from tests.airflow.replay_with_killed_worker import running_airflow, wait_until
 from tests.servers.certificates import Certificate, make_certificate
 from tests.servers.recording import Received, RecordingServer
@@ -120,14 +118,7 @@ def connections(plain: str, tls: str, client: Certificate) -> list[FilledForm]:
 
 def main() -> int:
     """Run all checks; returns 0 if every promise was kept, or if there is no browser."""
-    try:
-        find_chromium()
-        with tempfile.TemporaryDirectory(prefix="whatsapp-flows-airflow-") as folder:
-            broken = run(Path(folder))
-    except NoBrowserError as why:
-        print(f"SKIPPED: {why}")
-        return 0
-    return report(broken)
+    return run_checks(run)
 
 
 def run(folder: Path) -> list[str]:

@@ -9,17 +9,13 @@ themes, and on a screen of 390 pixels::
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.airflow.browser import NoBrowserError, find_chromium, open_browser
-from tests.airflow.promises import report
+from tests.airflow.browser import Shoot, open_browser, read_shoot, run_checks
 from tests.airflow.replay_with_killed_worker import DAG_FILE, Api, running_airflow, wait_until
 from tests.servers.recording import Answer, Received, RecordingServer
 
@@ -34,27 +30,12 @@ CONTACTS = 200
 FAILED, LOST = range(100, 108), range(150, 153)
 CANARY = "s3cret-canary-7291"
 HOSTILE = "<script>document.title = 'broken'</script>\u202e"
-Shoot = Callable[["Page", str], None]
 
 
 def main() -> int:
     """Run all checks; returns 0 if every promise was kept, or if there is no browser."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--screenshots", type=Path, help="a folder to leave pictures of the pages in")
-    pictures = options.parse_args().screenshots
-
-    def shoot(page: Page, name: str) -> None:
-        if pictures is not None:
-            page.screenshot(path=pictures / f"{name}.png")
-
-    try:
-        find_chromium()
-        with tempfile.TemporaryDirectory(prefix="whatsapp-flows-airflow-") as folder:
-            broken = run(Path(folder), shoot)
-    except NoBrowserError as why:
-        print(f"SKIPPED: {why}")
-        return 0
-    return report(broken)
+    shoot = read_shoot(__doc__)
+    return run_checks(lambda folder: run(folder, shoot))
 
 
 def answer(request: Received) -> Answer:

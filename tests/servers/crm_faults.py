@@ -24,6 +24,8 @@ SHARES = {
     "drop_not_applied": "read, nothing applied; closed without a reply",
     "slow": "applied; closed without a reply after `slow_seconds`",
 }
+FEW_FAULTS = {"error_applied": 0.02, "error_not_applied": 0.02, "drop": 0.02, "cut_body": 0.02}
+"""A server that mostly works, as shares of requests."""
 
 
 @dataclass(frozen=True)

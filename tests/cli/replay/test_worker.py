@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 
 import pytest
 
 from airflow_whatsapp_flows.cli.replay.worker import count_workers
+from airflow_whatsapp_flows.errors import ConnectionConfigError
 from tests.cli.replay.test_settings import URL, prepare_replay
 
 CONNECTION = ("--connection", f"crm={URL}")
@@ -47,7 +49,14 @@ def test_the_setting_applies_unless_the_command_says_otherwise(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "65", "1.5"])
-def test_refuses_a_number_that_is_none(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refuses_any_other_number_on_the_command_line_and_as_a_setting(
+    text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = f"{text!r} is neither 'auto' nor a whole number from 1 to 64"
     with pytest.raises(SystemExit):
         prepare_replay(*CONNECTION, "--workers", text)
-    assert "--workers" in capsys.readouterr().err
+    assert f"--workers: {allowed}" in capsys.readouterr().err
+
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__REPLAY_WORKERS", text)
+    with pytest.raises(ConnectionConfigError, match=f"replay_workers: {re.escape(allowed)}"):
+        prepare_replay(*CONNECTION)

@@ -14,7 +14,6 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.process_memory import IS_KNOWN
-from tests.servers.postgres import PostgresServer
 from tests.servers.recording import Answer, RecordingServer
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(not IS_KNOWN, reason="reads /proc")]
@@ -32,14 +31,6 @@ STEPS = [
     {"name": "Note", "type": "question", "next": "Create"},
     {"name": "Create", "type": "action", "connection": "crm", "url": "/notes", "body": "{{ contact }}"},
 ]
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'ledger.db'}"
-    server: PostgresServer = request.getfixturevalue("postgres")
-    return server.create_database()
 
 
 @pytest.fixture

@@ -11,27 +11,19 @@ from pathlib import Path
 import pytest
 
 from airflow_whatsapp_flows.replay.workers.supervisor import MOST_DEATHS
-from tests.replay.runs import Run, sqlite_url
+from tests.replay.runs import Run
 from tests.replay.workers.commands import Command, await_true, command, has_ended, kill
+from tests.servers.crm_faults import FEW_FAULTS
 from tests.servers.crm_log import CrmProcess, running_crm
 
 pytestmark = pytest.mark.long
 
-FAULTS = {"error_applied": 0.02, "error_not_applied": 0.02, "drop": 0.02, "cut_body": 0.02}
 WORKERS, SHARE = 3, 8
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger(tmp_path: Path, request: pytest.FixtureRequest) -> str:
-    if request.param == "sqlite":
-        return sqlite_url(tmp_path)
-    url: str = request.getfixturevalue("postgres").create_database()
-    return url
-
-
-def a_run(tmp_path: Path, crm: CrmProcess, ledger: str, shape: str = "post", total: int = 600) -> Run:
+def a_run(tmp_path: Path, crm: CrmProcess, ledger_url: str, shape: str = "post", total: int = 600) -> Run:
     keys = {"replay": {"chunk_size": 15, "stop_when_refused": False}}
-    return Run(tmp_path, crm, ledger, shape, total=total, concurrency=WORKERS * SHARE, flow_keys=keys)
+    return Run(tmp_path, crm, ledger_url, shape, total=total, concurrency=WORKERS * SHARE, flow_keys=keys)
 
 
 def await_more_requests(crm: CrmProcess, running: Command, count: int) -> None:
@@ -41,10 +33,10 @@ def await_more_requests(crm: CrmProcess, running: Command, count: int) -> None:
 
 
 @pytest.mark.parametrize("shape", ["post", "keyed", "two_steps", "loop"])
-def test_kills_of_workers_keep_every_guarantee(tmp_path: Path, ledger: str, shape: str) -> None:
-    chance = random.Random(f"{shape} {ledger[:6]}")
-    with running_crm(tmp_path / "crm.log", latency_ms=20, dedupe=True, shares=FAULTS) as crm:
-        run = a_run(tmp_path, crm, ledger, shape)
+def test_kills_of_workers_keep_every_guarantee(tmp_path: Path, ledger_url: str, shape: str) -> None:
+    chance = random.Random(f"{shape} {ledger_url[:6]}")
+    with running_crm(tmp_path / "crm.log", latency_ms=20, dedupe=True, shares=FEW_FAULTS) as crm:
+        run = a_run(tmp_path, crm, ledger_url, shape)
         for _ in range(2):
             with command(run, workers=WORKERS) as running:
                 for _ in range(MOST_DEATHS - 1):
@@ -62,10 +54,10 @@ def test_kills_of_workers_keep_every_guarantee(tmp_path: Path, ledger: str, shap
 
 
 @pytest.mark.parametrize("shape", ["post", "keyed"])
-def test_kills_of_commands_leave_nothing_in_doubt(tmp_path: Path, ledger: str, shape: str) -> None:
-    chance = random.Random(f"{shape} {ledger[:6]}")
+def test_kills_of_commands_leave_nothing_in_doubt(tmp_path: Path, ledger_url: str, shape: str) -> None:
+    chance = random.Random(f"{shape} {ledger_url[:6]}")
     with running_crm(tmp_path / "crm.log", latency_ms=20, dedupe=True) as crm:
-        run = a_run(tmp_path, crm, ledger, shape, total=300)
+        run = a_run(tmp_path, crm, ledger_url, shape, total=300)
         for _ in range(3):
             with command(run, workers=WORKERS) as running:
                 await_more_requests(crm, running, chance.randrange(1, 60))
@@ -83,10 +75,10 @@ def test_kills_of_commands_leave_nothing_in_doubt(tmp_path: Path, ledger: str, s
         assert run.broken_promises(kills=0) == []
 
 
-def test_kills_of_all_processes_leave_at_most_the_concurrency_in_doubt(tmp_path: Path, ledger: str) -> None:
-    chance = random.Random(ledger[:6])
-    with running_crm(tmp_path / "crm.log", latency_ms=20, shares=FAULTS) as crm:
-        run = a_run(tmp_path, crm, ledger)
+def test_kills_of_all_processes_leave_at_most_the_concurrency_in_doubt(tmp_path: Path, ledger_url: str) -> None:
+    chance = random.Random(ledger_url[:6])
+    with running_crm(tmp_path / "crm.log", latency_ms=20, shares=FEW_FAULTS) as crm:
+        run = a_run(tmp_path, crm, ledger_url)
         for _ in range(4):
             with command(run, workers=WORKERS) as running:
                 await_more_requests(crm, running, chance.randrange(10, 100))
@@ -99,9 +91,9 @@ def test_kills_of_all_processes_leave_at_most_the_concurrency_in_doubt(tmp_path:
         assert run.broken_promises() == []
 
 
-def test_suspended_processes_continue(tmp_path: Path, ledger: str) -> None:
+def test_suspended_processes_continue(tmp_path: Path, ledger_url: str) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
-        run = a_run(tmp_path, crm, ledger)
+        run = a_run(tmp_path, crm, ledger_url)
         with command(run, workers=WORKERS) as running:
             await_more_requests(crm, running, 60)
             running.signal_all(signal.SIGSTOP)
@@ -121,10 +113,10 @@ def test_suspended_processes_continue(tmp_path: Path, ledger: str) -> None:
         assert run.broken_promises(kills=0) == []
 
 
-def test_two_commands_with_workers_and_kills_keep_every_guarantee(tmp_path: Path, ledger: str) -> None:
-    chance = random.Random(ledger[:6])
-    with running_crm(tmp_path / "crm.log", latency_ms=20, dedupe=True, shares=FAULTS) as crm:
-        run = a_run(tmp_path, crm, ledger, total=900)
+def test_two_commands_with_workers_and_kills_keep_every_guarantee(tmp_path: Path, ledger_url: str) -> None:
+    chance = random.Random(ledger_url[:6])
+    with running_crm(tmp_path / "crm.log", latency_ms=20, dedupe=True, shares=FEW_FAULTS) as crm:
+        run = a_run(tmp_path, crm, ledger_url, total=900)
         with command(run, workers=WORKERS) as one:
             await_more_requests(crm, one, 5)
             with command(run, workers=WORKERS) as two:
