@@ -13,13 +13,12 @@ from airflow_whatsapp_flows.connections.headers import basic_credentials, connec
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.concealing import secret_spans
 from airflow_whatsapp_flows.flow.request.messages import Headers, HttpRequest
-from airflow_whatsapp_flows.flow.secrets import HIDDEN, SoughtSecrets, all_spellings, names_secret
+from airflow_whatsapp_flows.flow.secrets import HIDDEN, SecretFinder, all_spellings, names_secret
 
 _SCHEMES = ("http", "https")
 _TYPED = ("login", "password")
 """Fields whose value may legitimately contain asterisks."""
 _TELLING = 8  # characters
-_NO_SECRETS = SoughtSecrets()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +46,11 @@ class ActionConnection:
     proxy: str | None = field(default=None, repr=False)
     certificate: tuple[str, str | None] | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    secrets_hidden_in_replies: SoughtSecrets = field(default=_NO_SECRETS, init=False, repr=False, compare=False)
+    secrets_hidden_in_replies: SecretFinder = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        sought = SoughtSecrets(one for one in self.secrets if len(one) >= _TELLING)
-        object.__setattr__(self, "secrets_hidden_in_replies", sought)
+        finder = SecretFinder(one for one in self.secrets if len(one) >= _TELLING)
+        object.__setattr__(self, "secrets_hidden_in_replies", finder)
 
     def absolute(self, request: HttpRequest) -> HttpRequest:
         """Return the request with an absolute URL; a relative one is joined to the base URL by exactly one ``/``."""

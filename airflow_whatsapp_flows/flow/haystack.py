@@ -42,17 +42,17 @@ _ENCODER = msgspec.json.Encoder(enc_hook=str)
 
 def _is_small(value: object) -> bool:
     left = _SMALL
-    items = [value]
+    items: list[Any] = [value]
     for item in items:  # those of lists and objects are appended
         kind = type(item)
         if kind is str or kind is list or kind is dict:
-            left -= len(item)  # type: ignore[arg-type]
+            left -= len(item)
             if left < 0:
                 return False
             if kind is not str:
-                items += item  # type: ignore[arg-type]
+                items += item
                 if kind is dict:
-                    items += item.values()  # type: ignore[attr-defined]
+                    items += item.values()
     return True
 
 

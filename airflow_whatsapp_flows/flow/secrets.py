@@ -173,7 +173,7 @@ def _base64_and_hex_forms(secret: str) -> dict[str, str]:
     return {form: name for form, name in found.items() if len(form) >= SHORTEST}
 
 
-class SoughtSecrets:
+class SecretFinder:
     """Secrets that are looked for in many replies: what is looked for is made once.
 
     Attributes:

@@ -84,7 +84,7 @@ def parse_strict_json(text: str) -> Any:
         try:
             value = _decode_plain(text)
             is_complete = msgspec.json.encode(value).count(b'":') == text.count('":')
-        except Exception:  # the other parser says what is wrong
+        except (msgspec.DecodeError, ValueError, RecursionError):  # the other parser says what is wrong
             is_complete = False
         if is_complete:
             return value

@@ -46,7 +46,7 @@ END_ATTEMPTS = update_statement(attempts, ATTEMPT_OUTCOME, (*ATTEMPT_KEY, "begun
 """Updates attempts with the rows of :func:`outcome_row`."""
 _END_CONTACTS = update_statement(contacts, _CONTACT_OUTCOME, ("id",))
 EntriesByType = dict[type, list[Any]]
-"""Entries of each type, from :func:`sort_entries`."""
+"""Entries of each type, from :func:`group_by_type`."""
 
 _SUBJECT = tuple(f"subject.{name}" for name in Subject._fields)
 _KEY = (*_SUBJECT, *ATTEMPT_KEY[len(Subject._fields) :])
@@ -63,12 +63,7 @@ key_of: Callable[[Intent], tuple[Any, ...]] = attrgetter(*_KEY)
 _marks_of: Callable[[Intent], tuple[Any, ...]] = attrgetter(*_KEY, "begun_at", "replay_no")
 
 
-def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
-    """Write entries within a transaction; see :func:`write_sorted`."""
-    return write_sorted(connection, sort_entries(entries))
-
-
-def write_sorted(connection: Connection, entries: EntriesByType) -> set[int]:
+def write_entries(connection: Connection, entries: EntriesByType) -> set[int]:
     """Write entries within a transaction; entries of different contacts may be in any order.
 
     Args:
@@ -105,7 +100,7 @@ def write_sorted(connection: Connection, entries: EntriesByType) -> set[int]:
     return refused
 
 
-def sort_entries(entries: Iterable[Entry]) -> EntriesByType:
+def group_by_type(entries: Iterable[Entry]) -> EntriesByType:
     """Sort entries by their type; those of one type keep their order."""
     found: EntriesByType = {Intent: [], AttemptEnd: [], ContactEnd: [], NextRound: []}
     for entry in entries:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.ledger.engine import copy_database, open_file
-from airflow_whatsapp_flows.ledger.marks import Mark, mark_path, raise_mark, read_mark, write_mark
+from airflow_whatsapp_flows.ledger.marks import Mark, advance_mark, mark_path, read_mark, write_mark
 from airflow_whatsapp_flows.ledger.schema import COMMITS, versions
 from airflow_whatsapp_flows.ledger.synced_log import SyncedLog
 
@@ -207,7 +207,7 @@ class FileIdentity:
             own = read_stored_commits(self._file)
             if own is not None and own[0] == self._ledger_id:
                 self.stored = max(self.stored, own[1])
-                raise_mark(self._file, self._own_mark())
+                advance_mark(self._file, self._own_mark())
 
     def _own_mark(self) -> Mark:
         return Mark(self._ledger_id, self.commits, self.stored)
@@ -234,7 +234,7 @@ class FileIdentity:
         if mark is None or mark.ledger_id == self._ledger_id:  # otherwise a person has accepted the other one
             # The restored file contains everything. A log left here may belong to another file.
             commits = max(self.commits, mark.commits if mark else 0)
-            raise_mark(self._file, replace(self._own_mark(), stored=commits))
+            advance_mark(self._file, replace(self._own_mark(), stored=commits))
         text = f"the ledger sqlite:///{self._file} {what} while it was in use; nothing more is sent"
         self._problem = LedgerReplacedError(text, can_be_copied=True)
         raise self._problem
@@ -247,7 +247,7 @@ class FileIdentity:
                 "sent here. Rerun the same command to continue with the accepted ledger"
             )
             raise self._problem
-        raise_mark(self._file, replace(self._own_mark(), is_overwritten=True))
+        advance_mark(self._file, replace(self._own_mark(), is_overwritten=True))
         self._problem = LedgerReplacedError(
             f"{shown} was overwritten with something else while it was in use; nothing more is sent. "
             f"{_damage_hint(self._file)}"

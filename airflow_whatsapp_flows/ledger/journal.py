@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.errors import (
     LedgerReplacedError,
     OnceClaimedError,
 )
-from airflow_whatsapp_flows.ledger.attempts import find_committed, sort_entries, write_sorted
+from airflow_whatsapp_flows.ledger.attempts import find_committed, group_by_type, write_entries
 from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, reclaim, release
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.lost_entries import RecentEntries
@@ -302,8 +302,8 @@ class Journal:
     def _write(self, entries: Sequence[Entry], claims: Sequence[Claim]) -> dict[int, FlowsError]:
         with self._ledger.write(self._open_connection()) as connection:
             check_fences(connection, claims)
-            by_type = sort_entries(entries)
-            refused = write_sorted(connection, by_type)
+            by_type = group_by_type(entries)
+            refused = write_entries(connection, by_type)
         if refused:
             by_type[Intent] = [one for one in by_type[Intent] if id(one) not in refused]
         self._recent.add(connection.info[COMMITS], by_type)

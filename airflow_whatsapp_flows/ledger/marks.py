@@ -52,7 +52,7 @@ def write_mark(file: Path, mark: Mark) -> None:
         mark_path(file).write_bytes(mark.text())
 
 
-def raise_mark(file: Path, mark: Mark) -> None:
+def advance_mark(file: Path, mark: Mark) -> None:
     """Write a mark, unless another process of the same ledger has committed more: then its numbers stay."""
     found = read_mark(file)
     if found is not None and found.ledger_id == mark.ledger_id:

@@ -47,10 +47,11 @@ class SyncedLog:
         """
         with self._lock:
             found = os.stat(self._path)
-            if self._log is None or (found.st_dev, found.st_ino) != self._inode:
-                self._open()
+            log = self._log
+            if log is None or (found.st_dev, found.st_ino) != self._inode:
+                log = self._open()
             try:
-                _sync(self._log)  # type: ignore[arg-type]  # it is open
+                _sync(log)
             except OSError as error:
                 self.failure = error
                 raise
@@ -62,12 +63,13 @@ class SyncedLog:
                 os.close(self._log)
             self._log = None
 
-    def _open(self) -> None:
+    def _open(self) -> int:
         log = os.open(self._path, os.O_RDWR)
         if self._log is not None:
             os.close(self._log)
         found = os.fstat(log)
         self._log, self._inode = log, (found.st_dev, found.st_ino)
+        return log
 
 
 def _sync(log: int) -> None:

@@ -186,7 +186,7 @@ def _lines(replay: Replay, kind: str, states: Sequence[str], *, handled: bool) -
             yield csv_head()
             yield from map(csv_line, found)
         else:
-            yield from (f"{json_line(result)}\n" for result in found)
+            yield from map(json_line, found)
 
 
 def _place(after: str) -> tuple[int, int]:

@@ -170,7 +170,7 @@ _STATES: dict[State | None, ContactState] = {
 
 
 def _contact_end(contact: PendingContact, record: Walk, run: ContactRun, now: float) -> ContactEnd:
-    state = _STATES[record.state] if record.state else ContactState.FAILED
+    state = _STATES[record.state]
     error, print_ = None, None
     step = _step_to_blame(record, run)
     if step is not None:

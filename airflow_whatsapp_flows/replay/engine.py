@@ -268,8 +268,6 @@ class Engine:
 
     def _count(self, end: ContactEnd) -> None:
         self.progress.ended[end.state] += 1
-        if end.fingerprint is not None:
-            self.progress.fingerprints[end.fingerprint] += 1
         if end.state in (ContactState.FAILED, ContactState.IN_DOUBT):
             self.budget.note_failed()
             self._check_budget()

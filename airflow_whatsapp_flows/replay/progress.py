@@ -19,7 +19,6 @@ class Progress:
         ended: number of contacts by final state.
         postponed: number of contacts that stay pending, by reason.
         until: number of those that wait until a known time, by time.
-        fingerprints: number of errors by fingerprint.
         stopped: why the run stopped early.
         needs_help: whether a person must fix something before it is resumed.
         spent: whether it stopped because too many contacts failed.
@@ -29,7 +28,6 @@ class Progress:
     ended: Counter[ContactState] = field(default_factory=Counter)
     postponed: Counter[str] = field(default_factory=Counter)
     until: Counter[dt.datetime] = field(default_factory=Counter)
-    fingerprints: Counter[str] = field(default_factory=Counter)
     stopped: str | None = None
     needs_help: bool = False
     spent: bool = False

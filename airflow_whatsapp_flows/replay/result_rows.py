@@ -19,8 +19,8 @@ _SPECIAL = re.compile('[",\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]')
 
 
 def json_line(result: ContactResult) -> str:
-    """Return a contact as one line of JSON, an object with the keys in :data:`COLUMNS`."""
-    return _dump(_as_json(result))
+    """Return a contact as a line of JSON, with its end: an object with the keys in :data:`COLUMNS`."""
+    return f"{_dump(_as_json(result))}\n"
 
 
 def csv_line(result: ContactResult) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from airflow_whatsapp_flows.flow.haystack import haystack
 from airflow_whatsapp_flows.flow.secrets import (
     HIDDEN,
-    SoughtSecrets,
+    SecretFinder,
     all_spellings,
     hide,
     hide_in,
@@ -58,7 +58,7 @@ _TEXTS = st.text(alphabet=st.sampled_from('ab%\\&=+"\n\x7f\u2028é😀\ud800'), 
     st.lists(_TEXTS.filter(bool), max_size=4),
 )
 def test_finds_every_secret_that_would_be_hidden(value: object, secrets: list[str]) -> None:
-    found = SoughtSecrets(secrets).find_in(haystack(value))
+    found = SecretFinder(secrets).find_in(haystack(value))
 
     assert [secret for secret in secrets if secret not in found and hide_in(value, [secret]) != value] == []
     assert found == [secret for secret in secrets if secret in found]

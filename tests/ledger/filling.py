@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, insert, null, select, update
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger import ContactEnd, ContactState, Intent, Ledger, Subject
-from airflow_whatsapp_flows.ledger.attempts import write_entries
+from airflow_whatsapp_flows.ledger.attempts import group_by_type, write_entries
 from airflow_whatsapp_flows.ledger.identifiers import add_identifiers
 from airflow_whatsapp_flows.ledger.records import ResponseRecord, read_records
 from airflow_whatsapp_flows.ledger.replays import Replay, create_replay, find_replay
@@ -76,7 +76,7 @@ def end(
             ContactEnd(id_, state, "why", at, **{"path": '["Create"]', **more})
             for id_, state in zip(ids, states, strict=False)
         ]
-        write_entries(connection, ends)
+        write_entries(connection, group_by_type(ends))
         forget_counts(connection)
     return ids
 

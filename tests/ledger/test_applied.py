@@ -11,7 +11,7 @@ from airflow_whatsapp_flows.flow.delivery.rule import RetryRule
 from airflow_whatsapp_flows.flow.delivery.table import CARRIED_OUT_FATES, UNKNOWN_FATES, Delivery, Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, Ledger
 from airflow_whatsapp_flows.ledger.applied import is_unknown, may_have_been_applied, was_carried_out
-from airflow_whatsapp_flows.ledger.attempts import write_entries
+from airflow_whatsapp_flows.ledger.attempts import group_by_type, write_entries
 from airflow_whatsapp_flows.ledger.schema import attempts
 from tests.ledger.filling import intent
 
@@ -24,9 +24,9 @@ def test_sql_agrees_with_the_delivery_table(ledger: Ledger, status: int | None) 
     with ledger.write() as connection:
         for fate in Fate:
             one = intent(f"r-{fate.value}")
-            write_entries(connection, [one])
-            write_entries(connection, [AttemptEnd(one, fate, status, None, None, 1.0)])
-        write_entries(connection, [intent("r-open")])
+            write_entries(connection, group_by_type([one]))
+            write_entries(connection, group_by_type([AttemptEnd(one, fate, status, None, None, 1.0)]))
+        write_entries(connection, group_by_type([intent("r-open")]))
         found = set(connection.execute(select(attempts.c.response_id).where(may_have_been_applied())).scalars())
     expected = {
         f"r-{fate.value}"
@@ -40,9 +40,9 @@ def test_sql_sets_of_fates_are_those_of_the_delivery_table(ledger: Ledger) -> No
     with ledger.write() as connection:
         for fate in Fate:
             one = intent(f"r-{fate.value}")
-            write_entries(connection, [one])
-            write_entries(connection, [AttemptEnd(one, fate, None, None, None, 1.0)])
-        write_entries(connection, [intent("r-open")])
+            write_entries(connection, group_by_type([one]))
+            write_entries(connection, group_by_type([AttemptEnd(one, fate, None, None, None, 1.0)]))
+        write_entries(connection, group_by_type([intent("r-open")]))
         unknown = set(connection.execute(select(attempts.c.fate).where(is_unknown())).scalars())
         carried_out = set(connection.execute(select(attempts.c.fate).where(was_carried_out())).scalars())
     assert unknown == UNKNOWN_FATES

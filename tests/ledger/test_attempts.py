@@ -8,7 +8,13 @@ from sqlalchemy.exc import IntegrityError
 
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, ContactState, Ledger
-from airflow_whatsapp_flows.ledger.attempts import ATTEMPT_KEY, ATTEMPT_OUTCOME, INTENT_FIELDS, write_entries
+from airflow_whatsapp_flows.ledger.attempts import (
+    ATTEMPT_KEY,
+    ATTEMPT_OUTCOME,
+    INTENT_FIELDS,
+    group_by_type,
+    write_entries,
+)
 from airflow_whatsapp_flows.ledger.rows import NextRound, Subject
 from airflow_whatsapp_flows.ledger.schema import attempts
 from tests.ledger.filling import a_replay, attempts_of, intent, response, rows_of
@@ -18,7 +24,7 @@ TEXT = "Ñandú 🦩 'quoted' \"double\" \\ {}[]:; %s ? \n\t\x7f"
 
 def write(ledger: Ledger, *entries: object) -> None:
     with ledger.write() as connection:
-        write_entries(connection, entries)  # type: ignore[arg-type]
+        write_entries(connection, group_by_type(entries))  # type: ignore[arg-type]
 
 
 def test_stores_every_field_of_an_attempt(ledger: Ledger) -> None:
@@ -79,13 +85,10 @@ def test_the_rows_of_a_commit_are_one_statement_on_a_server(ledger: Ledger) -> N
     statements: list[str] = []
     with ledger.write() as connection:
         event.listen(connection, "before_cursor_execute", lambda *given: statements.append(given[2]))
-        write_entries(
-            connection,
-            [
+        write_entries(connection, group_by_type([
                 intent("r-3"), *(AttemptEnd(one, Fate.SUCCEEDED, 201, None, None, 5.0) for one in ended),
                 *(ContactEnd(row.id, ContactState.COMPLETED, "", 6.0) for row in rows_of(ledger, replay)[:2]),
-            ],
-        )  # fmt: skip
+            ]))  # fmt: skip
 
     assert len(statements) == (3 if ledger.is_sqlite else 1)
     assert [row.state for row in rows_of(ledger, replay)] == ["completed", "completed", "pending"]

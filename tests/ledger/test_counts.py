@@ -16,7 +16,7 @@ from sqlalchemy import Connection, event, select, update
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, ContactState, Ledger
 from airflow_whatsapp_flows.ledger.acceptance import accept
-from airflow_whatsapp_flows.ledger.attempts import write_entries
+from airflow_whatsapp_flows.ledger.attempts import group_by_type, write_entries
 from airflow_whatsapp_flows.ledger.claims import Claim, claim, release
 from airflow_whatsapp_flows.ledger.counts import refresh_counts
 from airflow_whatsapp_flows.ledger.groups import error_groups, oldest_in_doubt, reason_groups
@@ -88,7 +88,7 @@ class Walk:
         outcome: list[Any] = [] if fate is None else [AttemptEnd(made, fate, 500, None, None, self.time)]
         for entries in [[made], outcome, [end]][: self.random.choice([1, 3, 3, 3])]:
             with self.ledger.write(connection):
-                write_entries(connection, entries)
+                write_entries(connection, group_by_type(entries))
 
     def retry(self) -> None:
         states = self.random.sample([ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT, SKIPPED], 2)
@@ -233,11 +233,11 @@ def test_contacts_put_back_after_the_release_are_counted(ledger: Ledger) -> None
             assert claimed is not None
             with ledger.write(connection):
                 ends = [ContactEnd(row.id, ContactState.COMPLETED, "", 1.0) for row in rows_of(ledger, replay)]
-                write_entries(connection, ends[2 * chunk : 2 * chunk + 2])
+                write_entries(connection, group_by_type(ends[2 * chunk : 2 * chunk + 2]))
             release(ledger, connection, claimed)
         assert find_pending_chunks(ledger, replay.no) == []
         with ledger.write(connection):
-            write_entries(connection, [NextRound(row.id) for row in rows_of(ledger, replay)[1:]])
+            write_entries(connection, group_by_type([NextRound(row.id) for row in rows_of(ledger, replay)[1:]]))
 
     assert find_pending_chunks(ledger, replay.no) == [0, 1]
     assert tally(ledger, replay.no).states[PENDING] == 3
@@ -268,8 +268,8 @@ def test_a_commit_of_a_replay_costs_nothing_more(sqlite_ledger: Ledger) -> None:
         assert claimed is not None
         event.listen(connection, "before_cursor_execute", lambda *given: statements.append(given[2]))
         with sqlite_ledger.write(connection):
-            write_entries(connection, [intent("r-1", replay_no=replay.no)])
-            write_entries(connection, [ContactEnd(1, ContactState.COMPLETED, "", 1000.0)])
+            write_entries(connection, group_by_type([intent("r-1", replay_no=replay.no)]))
+            write_entries(connection, group_by_type([ContactEnd(1, ContactState.COMPLETED, "", 1000.0)]))
         assert not any("counts" in one or "chunks" in one for one in statements)
         release(sqlite_ledger, connection, claimed)
     assert any("counts" in one for one in statements)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, event
 
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactState, Ledger, pages
-from airflow_whatsapp_flows.ledger.attempts import write_entries
+from airflow_whatsapp_flows.ledger.attempts import group_by_type, write_entries
 from airflow_whatsapp_flows.ledger.epochs import find_known_responses
 from airflow_whatsapp_flows.ledger.persons import Move
 from airflow_whatsapp_flows.ledger.records import Page, read_pending_contacts
@@ -60,8 +60,8 @@ def test_long_replies_make_smaller_pages(ledger: Ledger, monkeypatch: pytest.Mon
         for number in range(4):
             made = intent(f"r-{number}", replay_no=replay.no)
             result = '{"outcome": "error", "response": "' + "y" * LONG + '"}'
-            write_entries(connection, [made])
-            write_entries(connection, [AttemptEnd(made, Fate.ANSWERED, 422, "http_status", result, 1.0)])
+            write_entries(connection, group_by_type([made]))
+            write_entries(connection, group_by_type([AttemptEnd(made, Fate.ANSWERED, 422, "http_status", result, 1.0)]))
     assert pending_pages(ledger, replay.no) == [["r-0", "r-1"], ["r-2", "r-3"]]
 
 

@@ -7,7 +7,7 @@ import json
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.identity import Identity, IdentityRule
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactState, Ledger, Subject
-from airflow_whatsapp_flows.ledger.attempts import write_entries
+from airflow_whatsapp_flows.ledger.attempts import group_by_type, write_entries
 from airflow_whatsapp_flows.ledger.records import Page, read_pending_contacts, responses_sent_to
 from tests.ledger.filling import FLOW_ID, a_replay, attempt, change, end, intent, record_of, response, result, rows_of
 
@@ -69,8 +69,8 @@ def test_reads_the_record_of_a_dag_run(ledger: Ledger) -> None:
 def test_only_once_includes_requests_of_dag_runs(ledger: Ledger) -> None:
     run = intent("manual__1", phone="+525599990000")
     with ledger.write() as connection:
-        write_entries(connection, [run])
-        write_entries(connection, [AttemptEnd(run, Fate.SUCCEEDED, 201, None, None, 1.0)])
+        write_entries(connection, group_by_type([run]))
+        write_entries(connection, group_by_type([AttemptEnd(run, Fate.SUCCEEDED, 201, None, None, 1.0)]))
         people = [Identity("+525599990000"), Identity("+525500000001")]
         sent = responses_sent_to(connection, FLOW_ID, people)
         assert sent == {"phone:+525599990000": {"manual__1"}}

@@ -6,7 +6,7 @@ from sqlalchemy import update
 
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import ContactEnd, ContactState, Ledger
-from airflow_whatsapp_flows.ledger.attempts import AGAIN, write_entries
+from airflow_whatsapp_flows.ledger.attempts import AGAIN, group_by_type, write_entries
 from airflow_whatsapp_flows.ledger.replays import (
     change_flow,
     create_replay,
@@ -123,7 +123,7 @@ def test_requests_of_the_chunks_add_up_to_those_of_the_replay(ledger: Ledger) ->
     attempt(ledger, "r-3", Fate.SUCCEEDED)  # in a DAG run
     with ledger.write() as connection:  # a guard stops it in the next round
         connection.execute(update(contacts).where(contacts.c.id == ids[2]).values(AGAIN))
-        write_entries(connection, [ContactEnd(ids[2], ContactState.SKIPPED, "opt_out", 1000.0)])
+        write_entries(connection, group_by_type([ContactEnd(ids[2], ContactState.SKIPPED, "opt_out", 1000.0)]))
     change(ledger, ids[1], state="in_doubt")
     resolve(ledger, replay, ResolveSelection(response_id="r-1"), Resolution(sent=False, by="ana"))
 

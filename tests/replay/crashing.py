@@ -144,7 +144,6 @@ async def _run(spec: dict[str, Any], flow: Flow) -> int:
     told = {
         "ended": {state.value: count for state, count in progress.ended.items()},
         "postponed": dict(progress.postponed),
-        "fingerprints": dict(progress.fingerprints),
         "stopped": progress.stopped,
         "states": {state.value: count for state, count in counted.states.items() if count},
         "requests": counted.requests,

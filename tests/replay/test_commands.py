@@ -62,4 +62,6 @@ def test_a_name_that_cannot_be_seen_whole_is_in_no_command(name: str) -> None:
 
 def test_an_id_that_the_command_line_drops_is_in_no_command() -> None:
     assert why_not_copyable("first", "--")
+    assert replay_command("resolve", "first", "--", options="--as sent") == "replay resolve --as sent -- first RESPONSE"
+    assert why_not_copyable("--", "r-1") is None
     assert why_not_copyable("first", *NAMES[:1]) is None

@@ -41,12 +41,10 @@ class Runner(Protocol):
     @property
     def in_flight(self) -> int:
         """Number of requests in flight."""
-        raise NotImplementedError
 
     @property
     def delayed_count(self) -> int:
         """Number of contacts that wait for a delay of the flow."""
-        raise NotImplementedError
 
 
 @dataclass(slots=True)

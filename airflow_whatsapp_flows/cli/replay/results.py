@@ -34,8 +34,7 @@ def results(options: argparse.Namespace) -> int:
             sys.stdout.write(csv_head())
             sys.stdout.writelines(map(csv_line, found))
         else:
-            for result in found:
-                print(json_line(result))
+            sys.stdout.writelines(map(json_line, found))
     return 0
 
 

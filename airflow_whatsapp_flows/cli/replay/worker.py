@@ -31,7 +31,7 @@ from airflow_whatsapp_flows.replay.workers.messages import (
     plain_settings,
     read_assignment,
 )
-from airflow_whatsapp_flows.replay.workers.supervisor import Workers
+from airflow_whatsapp_flows.replay.workers.supervisor import Supervisor
 from airflow_whatsapp_flows.sender import RequestSender
 
 _START = "import sys; sys.path[:] = {path!r}; from airflow_whatsapp_flows.cli.replay.worker import main; main()"
@@ -63,7 +63,7 @@ def _count_processors() -> int:
     return os.cpu_count() or 1
 
 
-def workers_of(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, settings: RunSettings) -> Workers:
+def workers_of(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, settings: RunSettings) -> Supervisor:
     """Return the workers of a command.
 
     Args:
@@ -80,7 +80,7 @@ def workers_of(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, s
         return Assignment(ledger.url, replay.id, text, dict(prepared.connections), sending, plain_settings(share))
 
     # With -m or a file, a folder that the user did not choose would come first in the path.
-    return Workers(ledger, replay, settings, assign, ["-c", _START.format(path=sys.path)])
+    return Supervisor(ledger, replay, settings, assign, ["-c", _START.format(path=sys.path)])
 
 
 def main() -> None:

@@ -40,13 +40,12 @@ def parse_content(response: HttpResponse) -> Value:
     if parse is None:
         return storable_text(_text(content, content_type))
     try:
-        value = parse(content)
+        value: Value = parse(content)
     except RecursionError:
         raise UnparsableContent(f"it is nested deeper than {MAX_DEPTH} levels") from None
-    if parse is _json and is_storable_json(content):
-        return value  # type: ignore[no-any-return]  # plain data
-    cleaned: Value = clean(value, MAX_DEPTH)
-    return cleaned
+    if parse is not _json or not is_storable_json(content):
+        value = clean(value, MAX_DEPTH)
+    return value
 
 
 def _parser(media_type: str) -> Callable[[bytes], Any] | None:

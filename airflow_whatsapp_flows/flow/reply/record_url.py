@@ -31,13 +31,11 @@ class RecordUrl:
     """A parsed ``record_url``.
 
     Attributes:
-        text: as written.
         plan: of a URL with a literal origin.
         fragment: what follows its ``#``; ``None`` without one.
         whole: the placeholder whose value is the URL.
     """
 
-    text: str
     plan: UrlPlan | None = None
     fragment: Template | str | None = None
     whole: Template | None = None
@@ -75,7 +73,7 @@ def parse_record_url(text: str) -> RecordUrl:
     placeholders = list(find_placeholders(text, language))
     if len(placeholders) == 1 and placeholders[0].source == text:
         whole = language.parse(text)
-        return RecordUrl(text, whole=None if isinstance(whole, str) else whole)
+        return RecordUrl(whole=None if isinstance(whole, str) else whole)
     if not _WEB.match(text):
         raise TemplateFault(
             "write a URL that starts with https:// or http://, or one placeholder whose value is the whole URL"
@@ -84,9 +82,9 @@ def parse_record_url(text: str) -> RecordUrl:
     before = text if at < 0 else text[:at]
     plan = parse_url(before, language, has_connection=False)
     if at < 0:
-        return RecordUrl(text, plan)
+        return RecordUrl(plan)
     try:
-        return RecordUrl(text, plan, language.parse(text[at + 1 :]))
+        return RecordUrl(plan, language.parse(text[at + 1 :]))
     except TemplateFault as fault:
         raise TemplateFault(fault.message, at + 1 + fault.offset) from None
 

@@ -25,7 +25,7 @@ from airflow_whatsapp_flows.flow.request.messages import (
     Sent,
     TransportFailure,
 )
-from airflow_whatsapp_flows.flow.secrets import HIDDEN, SoughtSecrets, hide, hide_in, names_secret
+from airflow_whatsapp_flows.flow.secrets import HIDDEN, SecretFinder, hide, hide_in, names_secret
 from airflow_whatsapp_flows.flow.storable import RESERVED_KEYS, UnparsableContent, storable_key, storable_text
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.language import Value
@@ -143,7 +143,7 @@ class ActionResult(Struct, frozen=True, kw_only=True):
                 "a recorded result of an action needs 'outcome': 'success' or 'error', and 'error'"
             ) from None
 
-    def without(self, secrets: SoughtSecrets) -> ActionResult:
+    def without(self, secrets: SecretFinder) -> ActionResult:
         """The same result, with ``***`` for every secret in it."""
         message = self.error.message if self.error else ""
         shown = haystack([self.url, self.reason, message, dict(self.headers), self.response])

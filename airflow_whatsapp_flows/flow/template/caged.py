@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from airflow_whatsapp_flows.errors import MissingValueError
 from airflow_whatsapp_flows.flow.template.cage import Expression, MissingPolicy, room_for_results
@@ -94,10 +95,10 @@ class CagedTemplate:
     def _render_texts(self, lookups: Lookups, values: Mapping[str, object]) -> str | None:
         """The text if all values are texts, as most are; ``None`` if there is anything unusual."""
         try:
-            found = lookups.find(values)
-            if sum(map(len, found)) > _SHORT:  # type: ignore[arg-type]  # a number has no length
+            found: Sequence[Any] = lookups.find(values)
+            if sum(map(len, found)) > _SHORT:  # a number has no length
                 return None
-            text = "".join(chain.from_iterable(zip(self.frame, found, strict=False)))  # type: ignore[arg-type]
+            text = "".join(chain.from_iterable(zip(self.frame, found, strict=False)))
         except (LookupError, TypeError):
             return None
         return f"{text}{self.frame[-1]}"

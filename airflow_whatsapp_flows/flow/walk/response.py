@@ -115,11 +115,11 @@ def read_response(value: object) -> ContactResponse:
     response = None
     if type(value) is dict:  # of any other mapping, msgspec would drop the keys that it does not know
         with suppress(msgspec.ValidationError, UnicodeEncodeError):  # a history, dotted names, or what is wrong
-            response = msgspec.convert(value, StoredResponse).as_response()
+            response = msgspec.convert(value, PlainResponse).as_response()
     return response or _read_each(value)
 
 
-class StoredResponse(Struct, forbid_unknown_fields=True):
+class PlainResponse(Struct, forbid_unknown_fields=True):
     """A response as most are: with plain parts only, and without results of the platform."""
 
     id: str | None = None

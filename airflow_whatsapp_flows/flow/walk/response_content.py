@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from airflow_whatsapp_flows.flow.walk.response import KEYS, ContactResponse, StoredResponse, read_response
+from airflow_whatsapp_flows.flow.walk.response import KEYS, ContactResponse, PlainResponse, read_response
 
 _NOT_CONTENT = "created_on"
 _parts_of = attrgetter(*("global_variables" if key == "global" else key for key in KEYS))
@@ -31,7 +31,7 @@ def response_value(response: ContactResponse) -> dict[str, Any]:
     return value
 
 
-_STORED = msgspec.json.Decoder(StoredResponse)
+_STORED = msgspec.json.Decoder(PlainResponse)
 
 
 def read_stored_response(text: str) -> ContactResponse:

@@ -45,7 +45,7 @@ MOST_DEATHS = 5
 _KILL_SECONDS = 0.7  # after the last commits of a hurried stop
 
 
-class Workers:
+class Supervisor:
     """The worker processes of one command, which run one replay.
 
     Each gets its share of the concurrency, and chunk after chunk. A rate is shared through the ledger. Limits on

@@ -25,7 +25,7 @@ from airflow_whatsapp_flows.flow.request.messages import (
     Sent,
     TransportFailure,
 )
-from airflow_whatsapp_flows.flow.secrets import SoughtSecrets
+from airflow_whatsapp_flows.flow.secrets import SecretFinder
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from tests.flow.samples import json_reply
 
@@ -219,7 +219,7 @@ def test_masks_secrets_echoed_by_the_server() -> None:
     reply = HttpResponse(
         500, headers=(("X-Echo", "Bearer s3cr3t"), ("Content-Type", "application/json")), content=b'{"a": ["s3cr3t!"]}'
     )
-    found = result(reply).without(SoughtSecrets(["s3cr3t"]))
+    found = result(reply).without(SecretFinder(["s3cr3t"]))
 
     assert "s3cr3t" not in str(found.as_value())
     assert found.response == {"a": ["***!"]}

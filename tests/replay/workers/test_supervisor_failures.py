@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.replay.run_settings import RunSettings
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
 from airflow_whatsapp_flows.replay.workers import process, supervisor
 from airflow_whatsapp_flows.replay.workers.messages import Assignment, plain_settings
-from airflow_whatsapp_flows.replay.workers.supervisor import Workers
+from airflow_whatsapp_flows.replay.workers.supervisor import Supervisor
 from airflow_whatsapp_flows.settings import Settings
 from tests.replay.runs import Run, response, sqlite_url
 from tests.replay.workers.commands import await_true, command
@@ -86,14 +86,14 @@ class Setting:
     replay: Any
     marker: Path
 
-    def workers(self, code: str, **settings: Any) -> Workers:
+    def workers(self, code: str, **settings: Any) -> Supervisor:
         """Return workers that run this code."""
 
         def assign(share: RunSettings) -> Assignment:
             return Assignment("", "r", str(self.marker), {}, Settings(), plain_settings(share))
 
         chosen = RunSettings(workers=2, reconnect_timeout=20, **settings)
-        return Workers(self.ledger, self.replay, chosen, assign, ["-c", FAKE + code])
+        return Supervisor(self.ledger, self.replay, chosen, assign, ["-c", FAKE + code])
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def fail(
     return made
 
 
-async def run(workers: Workers) -> None:
+async def run(workers: Supervisor) -> None:
     await asyncio.wait_for(workers.run(), 30)
 
 
