@@ -167,7 +167,7 @@ def read_only_engine(file: Path) -> Engine:
 
     def connect() -> sqlite3.Connection:
         # Without a log, nobody is writing. With one, it is read through the files that its writer created.
-        return open_file(file, "mode=ro" if log_of(file).exists() else "immutable=1")
+        return open_file(file, "mode=ro" if log_of(file).exists() else "mode=ro&immutable=1")
 
     return create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
 

@@ -35,7 +35,7 @@ Execute = Callable[[str], Sequence[Any] | None]
 
 def read_stored_commits(file: Path) -> tuple[str, int] | None:
     """Read id and commits from the file itself, without its log; ``None`` if they cannot be read."""
-    with suppress(sqlite3.Error), closing(open_file(file, "immutable=1", timeout=0)) as connection:
+    with suppress(sqlite3.Error), closing(open_file(file, "mode=ro&immutable=1", timeout=0)) as connection:
         row = connection.execute(_READ).fetchone()
         return None if row is None or row[0] is None else (str(row[0]), int(row[1]))
     return None
@@ -48,7 +48,7 @@ def _is_database(file: Path) -> bool:
     another process would consider itself the last user and remove the log.
     """
     try:
-        with closing(open_file(file, "immutable=1", timeout=0)) as connection:
+        with closing(open_file(file, "mode=ro&immutable=1", timeout=0)) as connection:
             connection.execute("PRAGMA schema_version").fetchone()
     except sqlite3.DatabaseError as error:
         return "not a database" not in str(error)

@@ -109,6 +109,17 @@ def test_does_not_recreate_a_deleted_ledger_until_accepted(file: Path) -> None:
         assert list_replays(ledger) == []
 
 
+def test_looking_for_a_deleted_ledger_creates_no_empty_one(file: Path) -> None:
+    assert read_stored_commits(file) is None
+    assert not file.exists()
+    with Ledger(url_of(file)) as ledger:
+        create_replay(ledger, "first", "f", "{}", ("x", None))
+        file.unlink()
+        with pytest.raises(LedgerReplacedError, match="was deleted or moved while it was in use"):
+            create_replay(ledger, "second", "f", "{}", ("x", None))
+    assert not file.exists()
+
+
 def test_the_hint_names_no_copy_that_another_process_is_writing(file: Path) -> None:
     a_ledger(file)
     file.unlink()
