@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.flow.haystack import fold, haystack, needle
+from airflow_whatsapp_flows.flow.secrets import SecretFinder
 
 _TEXTS = st.text(max_size=8) | st.text(alphabet=st.sampled_from('e-1],}\\"\x7f\u2028\ud800'), max_size=8)
 
@@ -22,6 +23,7 @@ _TEXTS = st.text(max_size=8) | st.text(alphabet=st.sampled_from('e-1],}\\"\x7f\u
 )
 @example([0.000015])
 @example(1e16)
+@example({1: "of a number"})
 def test_data_are_written_as_by_python(value: object) -> None:
     compact = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
@@ -36,6 +38,7 @@ def test_searches_large_data_as_well_as_small() -> None:
     shown = haystack(value)
 
     assert [text for text in (*texts, *names, "few", "of", "alone") if needle(text) not in shown] == []
+    assert SecretFinder(["none", texts[0], names[-1]]).find_in(shown) == [texts[0], names[-1]]
 
 
 @pytest.mark.parametrize(

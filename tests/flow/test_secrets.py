@@ -11,6 +11,7 @@ from airflow_whatsapp_flows.flow.secrets import (
     HIDDEN,
     SecretFinder,
     all_spellings,
+    families_in,
     hide,
     hide_in,
     names_secret,
@@ -52,7 +53,7 @@ _TEXTS = st.text(alphabet=st.sampled_from('ab%\\&=+"\n\x7f\u2028é😀\ud800'), 
 
 @given(
     st.recursive(
-        _TEXTS | st.none() | st.booleans() | st.integers() | st.floats(),
+        _TEXTS | st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False),
         lambda parts: st.lists(parts, max_size=4) | st.dictionaries(_TEXTS, parts, max_size=4),
     ),
     st.lists(_TEXTS.filter(bool), max_size=4),
@@ -62,6 +63,31 @@ def test_finds_every_secret_that_would_be_hidden(value: object, secrets: list[st
 
     assert [secret for secret in secrets if secret not in found and hide_in(value, [secret]) != value] == []
     assert found == [secret for secret in secrets if secret in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "families"),
+    [
+        pytest.param("a few short words", {}, id="short words"),
+        pytest.param("ordinary words", {"packed": 6}, id="as long as Base64"),
+        pytest.param("organizations", {}, id="a long word"),
+        pytest.param("Organizations", {"packed": 9}, id="capital letter"),
+        pytest.param("organ1zations", {"packed": 9}, id="digit"),
+        pytest.param("c2VjcmV0cw== and YW4tMT8_", {"packed": 7}, id="Base64"),
+        pytest.param("736563726574", {"packed": 9}, id="hexadecimal"),
+        pytest.param("a%20b", {"percent": 5}, id="percent"),
+        pytest.param("a+b", {"percent": 3}, id="form"),
+        pytest.param(r"a\/b", {"escaped": 4}, id="JSON"),
+        pytest.param("a&lt;b", {"escaped": 6}, id="HTML"),
+    ],
+)
+def test_families_of_forms_that_a_text_may_contain(text: str, families: dict[str, int]) -> None:
+    assert families_in(text) == {"raw": len(text), **families}
+
+
+def test_a_run_shorter_than_the_shortest_secret_in_base64_is_none() -> None:
+    assert families_in("ordinary words", shortest=6) == {"raw": 14, "packed": 6}
+    assert families_in("ordinary words", shortest=7) == {"raw": 14}
 
 
 def test_does_not_search_for_short_secrets() -> None:

@@ -91,8 +91,8 @@ class Hidden:
     """The current and earlier values of some variables of one contact.
 
     A value of fewer than four characters is hidden only as a separate word in its original form; a longer one in every
-    form of :data:`~airflow_whatsapp_flows.flow.secrets.FORMS`, in any case. ``true``, ``false`` and ``null`` are not
-    hidden.
+    form of :data:`~airflow_whatsapp_flows.flow.secrets.FORMS`, in any case; but where nothing else looks like Base64,
+    12 or more small letters in a row are taken for a word. ``true``, ``false`` and ``null`` are not hidden.
 
     Args:
         references: the variables.

@@ -18,9 +18,6 @@ from airflow_whatsapp_flows.flow.phones import has_several_phones
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.template.language import Value
 
-KEYS = dict.fromkeys((
-    "id", "contact", "step", "global", "flow_execution_variables", "created_on", "history", "actions", "exits",
-))  # fmt: skip
 _NOTHING: Mapping[str, Any] = {}
 _SCOPES = ("contact", "step", "global", "flow_execution_variables")
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -98,6 +95,10 @@ class ContactResponse(Struct, frozen=True, kw_only=True, omit_defaults=True):
                     ActionResult.from_value(result)
                 except ResponseError as error:
                     raise ResponseError(f"actions.{step}: {error}") from None
+
+
+KEYS = dict.fromkeys(ContactResponse.__struct_encode_fields__)
+"""Keys of a contact response as plain data, in the order of its fields."""
 
 
 def read_response(value: object) -> ContactResponse:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from airflow_whatsapp_flows.flow.walk.response import KEYS, ContactResponse, PlainResponse, read_response
 
 _NOT_CONTENT = "created_on"
-_parts_of = attrgetter(*("global_variables" if key == "global" else key for key in KEYS))
+_parts_of = attrgetter(*ContactResponse.__struct_fields__)
 
 
 def response_value(response: ContactResponse) -> dict[str, Any]:

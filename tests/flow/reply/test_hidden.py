@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -16,6 +17,7 @@ from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, Sent
 from airflow_whatsapp_flows.flow.secrets import FORMS
 from airflow_whatsapp_flows.flow.storable import clean
+from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.references import Reference
 
 EMAIL, PIN = "Ana.Á+q@shop.example", "q7x"
@@ -54,6 +56,25 @@ def test_hides_and_restores_a_value_in_every_form_and_case(form: str, case: Any)
 @pytest.mark.parametrize(("name", "written"), [("Yıldız", "YILDIZ"), ("Yildiz", "YILDIZ"), ("ipek", "İPEK")])
 def test_hides_a_turkish_name_in_upper_case(name: str, written: str) -> None:
     assert make_hidden(name).conceal({"greeting": f"Hello, {written}!"}) == {"greeting": "Hello, ***!"}
+
+
+@pytest.mark.parametrize("value", ["iiiiii", 1e16, 0.00001, -2.5e-7])
+def test_hides_base64_without_digits_and_numbers_with_an_exponent(value: Any) -> None:
+    hidden, text = make_hidden(pin=value), text_of(value)
+    packed = base64.b64encode(text.encode()).decode()
+
+    recorded = hidden.hide(result({"id": f"x {packed.lower()}", "n": value, "t": f"{text} "}))
+
+    assert text not in json.dumps(recorded.as_value())
+    assert packed.lower() not in json.dumps(recorded.as_value())
+
+
+def test_base64_in_small_letters_without_a_digit_is_taken_for_a_word_if_it_is_long() -> None:
+    packed = base64.b64encode(b"iiiiiiiii").decode()
+    hidden = make_hidden(pin="iiiiiiiii")
+
+    assert hidden.conceal([packed, packed.upper(), packed.lower()]) == ["***", "***", "***"]
+    assert make_hidden(pin="iiiiiiiii").conceal(packed.lower()) == packed.lower()
 
 
 def test_hides_values_in_every_server_written_part_of_a_result() -> None:
