@@ -17,7 +17,7 @@ PLACE := $(shell $(PYTHON) -c 'import hashlib, os, sys; print(hashlib.sha256((sy
 CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("constraints-3.10.txt" if sys.version_info < (3, 11) else "constraints.txt")')
 READY := $(VENV)/.ready-$(PLACE)
 
-.PHONY: help setup demo ui test long fuzz lint format types imports servers browser pytest coverage benchmark test-matrix audit clean
+.PHONY: help setup demo ui test long fuzz lint format types imports servers browser screenshots pytest coverage benchmark test-matrix audit clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' Makefile | while read -r name text; do printf '%-11s %s\n' "$$name" "$$text"; done
@@ -80,6 +80,9 @@ long: setup servers browser ## the tests that take minutes: many kills, real Air
 	$(RUN) -m tests.airflow.flow_pages
 	$(RUN) -m tests.airflow.native_places
 	$(RUN) -m tests.airflow.pages
+
+screenshots: setup browser ## take the pictures of the documentation again, in docs/images
+	$(RUN) -m tests.airflow.screenshots docs/images
 
 fuzz: setup ## the fuzzing tests, with fifty times as many examples; FUZZ_FACTOR=N for others
 	FUZZ_FACTOR=$${FUZZ_FACTOR:-50} $(RUN) -m pytest tests/fuzz

@@ -17,6 +17,7 @@ IN_DOUBT_SUFFIX = "__in_doubt"
 class FlowExitOperator(WhatsAppBranchOperator):
     """The two exits of an action step. After an error with an unknown outcome, it also runs the task that fails."""
 
+    custom_operator_name = "Exit"
     in_doubt: str | None = None
     """Id of that task; ``None`` if the action changes nothing."""
     doc_md = lazy_doc(lambda task: _exit_doc(task))

@@ -25,9 +25,9 @@ class FlowActionOperator(WhatsAppActionOperator):
     """An action step of a flow file. Created by :func:`~airflow_whatsapp_flows.dag_factory.build_dag`.
 
     Its template fields are only for Airflow's pages, with possible secrets hidden; the request is built from the flow.
-
     """
 
+    custom_operator_name = "Action"
     step: FlowStep
     record_link: str | None = None
     """Where people find what it created, once it has."""

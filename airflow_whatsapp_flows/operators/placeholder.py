@@ -19,6 +19,7 @@ class FlowFaultOperator(BaseOperator):
 
     ui_color = "#f4c7c3"
     ui_fgcolor = "#000000"
+    custom_operator_name = "Faults"
 
     def __init__(self, *, faults: str, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "retries": 0})

@@ -93,6 +93,22 @@ def open_browser(address: str) -> Iterator[Page]:
             browser.close()
 
 
+def find_barriers(page: Page) -> list[str]:
+    """What keeps people with a keyboard, a screen reader, or weak eyes from using a page, as far as axe-core finds it.
+
+    Returns:
+        Serious and critical violations, each with the elements that have it.
+    """
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {one['help']}: {[element['html'][:120] for element in one['nodes'][:3]]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
 def find_chromium() -> str:
     """The path of a Chromium.
 

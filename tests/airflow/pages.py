@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.airflow.browser import Shoot, open_browser, read_shoot, run_checks
+from tests.airflow.browser import Shoot, find_barriers, open_browser, read_shoot, run_checks
 from tests.airflow.replay_with_killed_worker import DAG_FILE, Api, running_airflow, wait_until
 from tests.servers.recording import Answer, Received, RecordingServer
 
@@ -205,6 +205,7 @@ def fit(page: Page, shoot: Shoot) -> list[str]:
                     wrong.append(f"{path} at {width} pixels: {reply and reply.status}, {wide} pixels too wide")
                 if page.evaluate("document.documentElement.classList.contains('dark')") != (theme == "dark"):
                     wrong.append(f"{path} is not {theme}")
+                wrong += [f"{path} at {width} pixels, {theme}: {one}" for one in find_barriers(page)]
                 shoot(page, f"pages-{name}-{theme}-{width}")
     if page.title().startswith("broken"):
         wrong.append("a text was run as a script")

@@ -16,7 +16,7 @@ give_up() {
 rm -f "$reason_file"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! .venv/bin/python -c 'import playwright' 2>/dev/null; then
+if ! .venv/bin/python -c 'import axe_playwright_python, playwright' 2>/dev/null; then
     echo "installing Playwright for the tests"
     .venv/bin/python -m pip --quiet --disable-pip-version-check install --constraint "$constraints" \
         --group browser >"$log" 2>&1 || give_up "pip could not install playwright: $(tail -n 1 "$log")"
