@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.errors import ConnectionConfigError
 SECTION = "whatsapp_flows"
 AUTO = "auto"
 MOST_WORKERS = 64
-"""Processes of one command."""
+"""The most worker processes that one command may start."""
 SENSITIVE = frozenset({"ledger"})
 """Options that Airflow masks, and can also read from a command (``_cmd``) or a secrets backend (``_secret``)."""
 

@@ -31,7 +31,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from airflow_whatsapp_flows.cli.replay.settings import Prepared
-from airflow_whatsapp_flows.cli.replay.worker import workers_of
+from airflow_whatsapp_flows.cli.replay.workers import workers_of
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import tally

@@ -107,10 +107,9 @@ def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str,
         settings = replace(ReplaySetup(task.current_options(), flow).run_settings(), chunks=task.chunks)
         pending = tally(ledger, replay.no, task.chunks).states[ContactState.PENDING]
         metrics = Metrics.of(context, flow.id)
-        settings = replace(settings, on_attempt=metrics.note_attempt if metrics else None)
         report = ProgressReport(task.log, context, pending, metrics)
         run = partial(run_replay, ledger, replay, flow, request_sender, settings)
-        progress = asyncio.run(_run(task, report, run))
+        progress = asyncio.run(_run(task, report, metrics, run))
         report.save_last(progress.ended)
         report.send_metrics(progress.ended)
         counted = tally(ledger, replay.no, task.chunks)
@@ -129,6 +128,7 @@ def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str,
 async def _run(
     task: WhatsAppReplayOperator,
     report: ProgressReport,
+    metrics: Metrics | None,
     run: Callable[[Callable[[Engine], None]], Awaitable[Progress]],
 ) -> Progress:
     """Run a replay that a stopped task stops, and report its progress meanwhile.
@@ -136,6 +136,7 @@ async def _run(
     Args:
         task: of the replay.
         report: where the progress goes.
+        metrics: count the requests; ``None`` if Airflow sends them nowhere.
         run: the replay, given what to do with its engine before it runs.
     """
     reporting: list[asyncio.Task[None]] = []
@@ -147,6 +148,8 @@ async def _run(
             loop.call_soon_threadsafe(engine.stop, reason)
 
         task.stop_run = stop
+        if metrics is not None:
+            engine.sender.on_attempt = metrics.note_attempt
         reporting.append(asyncio.create_task(report.run(engine)))
         if task.killed:
             engine.stop("the task was stopped")

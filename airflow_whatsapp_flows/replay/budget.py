@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from airflow_whatsapp_flows.ledger.replays import Tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
@@ -47,6 +48,20 @@ def _over(handled: int, limit: HandledErrors, allowed: int) -> str:
     contacts = "1 contact" if handled == 1 else f"{handled:,} contacts"
     of_walked = f", {allowed:,} contacts" if isinstance(limit, str) else ""
     return f"{contacts} took an error exit, and max_handled_errors allows {limit}{of_walked}"
+
+
+class Budget(Protocol):
+    """How many contacts may fail or take an error exit."""
+
+    def note_failed(self) -> None:
+        """Count a contact that failed."""
+
+    def note_handled(self) -> None:
+        """Count a contact that completed through an error exit."""
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the batch must stop, one sentence for people; ``None`` while it may continue."""
 
 
 @dataclass(slots=True)

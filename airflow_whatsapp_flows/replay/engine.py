@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,14 +13,13 @@ from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.journal import Journal
 from airflow_whatsapp_flows.ledger.pages import PAGE_BYTES
 from airflow_whatsapp_flows.ledger.records import Page, PendingContact, read_pending_contacts
-from airflow_whatsapp_flows.ledger.replays import find_pending_chunks
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState, NextRound
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
-from airflow_whatsapp_flows.replay.budget import FailureBudget
+from airflow_whatsapp_flows.replay.budget import Budget, FailureBudget
 from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.gate import Gate
 from airflow_whatsapp_flows.replay.order import PersonOrder, Turn
-from airflow_whatsapp_flows.replay.pending_chunks import ChunkSource, PendingChunks
+from airflow_whatsapp_flows.replay.pending_chunks import ChunkSource
 from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, PriorSends
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.request_attempt import StoppedError
@@ -45,7 +44,8 @@ class Engine:
     """Runs the pending contacts of one replay.
 
     Attributes:
-        chunks: where it gets its chunks; by default all that are pending.
+        chunks: where it gets its chunks.
+        budget: counts failures, and stops the run if there are too many; by default any number may fail.
         grace: seconds that requests in flight have to finish when a run is stopped.
         progress: counts so far.
 
@@ -54,8 +54,8 @@ class Engine:
         journal: open; of this event loop.
         walker: walks one contact.
         prior_sends: finds contacts that must not be walked.
+        chunks: where it gets its chunks.
         concurrency: maximum requests in flight; twice as many contacts are walked.
-        budget: how many contacts may fail.
     """
 
     def __init__(
@@ -64,9 +64,11 @@ class Engine:
         journal: Journal,
         walker: ContactWalker,
         prior_sends: PriorSends,
+        chunks: ChunkSource,
         concurrency: int,
-        budget: FailureBudget,
     ) -> None:
+        self.chunks = chunks
+        self.budget: Budget = FailureBudget()
         self.grace = 7.0
         self.progress = Progress()
         self._ledger = ledger
@@ -74,8 +76,6 @@ class Engine:
         self._walker = walker
         self._prior_sends = prior_sends
         self._walkers = 2 * concurrency
-        self.budget = budget
-        self.chunks: ChunkSource | None = None
         self._ready: deque[tuple[Turn, _Chunk]] = deque()
         self._waiting = 0
         self._waiting_bytes = 0
@@ -125,17 +125,14 @@ class Engine:
             self.progress.needs_help = error.needs_help
         self._halt(error.reason)
 
-    async def run(self, chunks: Collection[int] | None = None) -> Progress:
+    async def run(self) -> Progress:
         """Run until all contacts are done, or until stopped.
-
-        Args:
-            chunks: only these; default: all, or :attr:`chunks`.
 
         Raises:
             FlowsError: the ledger cannot be written, or a connection cannot be used; the rest stays pending.
         """
         self._check_budget()  # an earlier run may have used it up
-        feeder = self._start(self._queue_chunks(self.chunks or PendingChunks(self._find_pending_chunks, chunks)))
+        feeder = self._start(self._queue_chunks(self.chunks))
         for _ in range(self._walkers):
             self._add_worker()
         try:
@@ -326,9 +323,6 @@ class Engine:
         chunk.read = True
         if not chunk.outstanding:
             await self._journal.release(claimed)
-
-    def _find_pending_chunks(self) -> list[int]:
-        return self._ledger.outages.outlast(lambda: find_pending_chunks(self._ledger, self._walker.replay_no))
 
     def _read(self, page: Page) -> tuple[list[PendingContact], dict[int, NotWalked]]:
         def read() -> tuple[list[PendingContact], dict[int, NotWalked]]:

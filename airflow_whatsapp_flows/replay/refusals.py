@@ -20,6 +20,9 @@ CREDENTIALS = (401, 403)
 CREDENTIALS_IN_A_ROW = 20
 STEP_IN_A_ROW = 50
 
+Account = tuple[str, str | None]
+"""A host, and the connection whose credentials it may refuse, if there is one."""
+
 # A reply about one contact: not found, already exists, or wrong time.
 _ABOUT_ONE = frozenset({408, 409, 423, 425, 429})
 _NOT_THERE = frozenset({404, 410})  # usual for lookups
@@ -42,7 +45,7 @@ class Refusal:
     words: str
 
     @property
-    def account(self) -> tuple[str, str | None]:
+    def account(self) -> Account:
         """Host and connection."""
         return self.host, self.connection
 
@@ -113,18 +116,18 @@ class Refusals:
     ) -> None:
         self._clock = clock
         self.on_accepted: Callable[[str], None] = lambda _: None
-        self.on_credentials_accepted: Callable[[tuple[str, str | None]], None] = lambda _: None
+        self.on_credentials_accepted: Callable[[Account], None] = lambda _: None
         self.on_refused: Callable[[Refusal], None] = lambda _: None
         self.turned_away: list[int] = []
         self._shows_reply = shows_reply
-        self._stopped_for: tuple[str, str | None] | None = None
-        self._rows: dict[tuple[str, str | None], _Row] = {}
+        self._stopped_for: Account | None = None
+        self._rows: dict[Account, _Row] = {}
         self._accepted = set(accepted)
-        self._credentials_accepted: set[tuple[str, str | None]] = set()
+        self._credentials_accepted: set[Account] = set()
         self._refused: Counter[str] = Counter()
 
     @property
-    def refused_account(self) -> tuple[str, str | None] | None:
+    def refused_account(self) -> Account | None:
         """The host and connection whose credentials were refused, once the batch must stop for that."""
         return self._stopped_for
 
@@ -132,7 +135,7 @@ class Refusals:
         """Record that a step had a success in another process."""
         self._accepted.add(step)
 
-    def turn_away(self, account: tuple[str, str | None]) -> None:
+    def turn_away(self, account: Account) -> None:
         """Treat refusals like those of a batch that must stop, because another process found the credentials refused.
 
         Args:
@@ -173,9 +176,7 @@ class Refusals:
             return None
         return self._note_step(account, step, result) if _is_refusal(step, result) else None
 
-    def _note_credentials(
-        self, account: tuple[str, str | None], contact_id: int, result: ActionResult
-    ) -> BatchStoppedError | None:
+    def _note_credentials(self, account: Account, contact_id: int, result: ActionResult) -> BatchStoppedError | None:
         if self._stopped_for is not None:
             if self._stopped_for == account:  # it was in progress
                 self.turned_away.append(contact_id)
@@ -190,7 +191,7 @@ class Refusals:
         self._turn_away(account, row)
         return refusal.stop_after(len(row.contacts))
 
-    def _turn_away(self, account: tuple[str, str | None], row: _Row) -> None:
+    def _turn_away(self, account: Account, row: _Row) -> None:
         self._stopped_for = account
         self.turned_away = [contact for contact in row.before + row.contacts if contact not in row.served]
 
@@ -205,7 +206,7 @@ class Refusals:
                 row.served.add(contact_id)
             self.turned_away = [other for other in self.turned_away if other != contact_id]
 
-    def _end_row(self, account: tuple[str, str | None], begun_at: float) -> None:
+    def _end_row(self, account: Account, begun_at: float) -> None:
         row = self._rows[account]
         if begun_at > row.since:  # the credentials were accepted after the refusal
             del self._rows[account]
@@ -213,9 +214,7 @@ class Refusals:
             row.before += row.contacts
             row.contacts = []
 
-    def _note_step(
-        self, account: tuple[str, str | None], step: Action, result: ActionResult
-    ) -> BatchStoppedError | None:
+    def _note_step(self, account: Account, step: Action, result: ActionResult) -> BatchStoppedError | None:
         if step.name in self._accepted:
             return None
         self._refused[step.name] += 1

@@ -7,13 +7,22 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.journal import Journal
 from airflow_whatsapp_flows.ledger.outages import is_away
-from airflow_whatsapp_flows.ledger.replays import Replay, Tally, find_accepted_steps, mark_ended, mark_started, tally
+from airflow_whatsapp_flows.ledger.replays import (
+    Replay,
+    Tally,
+    find_accepted_steps,
+    find_pending_chunks,
+    mark_ended,
+    mark_started,
+    tally,
+)
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.slots import SharedSlots
 from airflow_whatsapp_flows.replay.budget import FailureBudget, count_walked
@@ -22,6 +31,7 @@ from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.garbage_collection import reduce_gc
 from airflow_whatsapp_flows.replay.guards import Guards, guard_rules
 from airflow_whatsapp_flows.replay.host_limits import HostLimits
+from airflow_whatsapp_flows.replay.pending_chunks import PendingChunks
 from airflow_whatsapp_flows.replay.prior_sends import PriorSends
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.refusals import Refusals
@@ -60,8 +70,7 @@ async def run_replay(
         ReplayError: requests were sent under the name of a step that the flow no longer has, and the rename is not
             confirmed; nothing was sent.
     """
-    waits = settings.reconnect_timeout
-    ledger.outages.begin(request_sender.settings.ledger_reconnect_timeout if waits is None else waits)
+    ledger.outages.begin(settings.reconnect_seconds(request_sender.settings))
     steps = await asyncio.to_thread(load_step_identities, ledger, replay, flow, chunks=settings.chunks)
     budget = failure_budget(await asyncio.to_thread(tally, ledger, replay.no), settings)
     async with AsyncExitStack() as stack:
@@ -70,14 +79,9 @@ async def run_replay(
         journal = await stack.enter_async_context(Journal(ledger))
         await stack.enter_async_context(_report_losses(ledger, journal))
         routes = await stack.enter_async_context(Routes(request_sender))
-        slots, needs = SharedSlots(ledger), settings.stop_when_refused
-        limits = HostLimits(
-            slots, settings.rates, settings.concurrency, needs_credentials=needs, share=settings.workers
-        )
-        await stack.enter_async_context(limits)
+        limits = await stack.enter_async_context(_host_limits(ledger, settings))
         sender = ContactSender(request_sender, routes, limits, journal, flow.replies_read, steps=steps)
-        sender.on_attempt = settings.on_attempt
-        if needs:
+        if settings.stop_when_refused:
             accepted = await asyncio.to_thread(find_accepted_steps, ledger, replay.no)
             sender.refusals = Refusals(shows_reply=not flow.sensitive, accepted=accepted)
         walker = ContactWalker(
@@ -89,15 +93,30 @@ async def run_replay(
             resend=settings.resend,
             steps=steps,
         )
-        engine = Engine(ledger, journal, walker, PriorSends(flow, replay, settings.force), settings.concurrency, budget)
-        engine.grace = settings.grace
+        chunks = PendingChunks(partial(_find_chunks, ledger, replay), settings.chunks)
+        engine = Engine(ledger, journal, walker, PriorSends(flow, replay, settings.force), chunks, settings.concurrency)
+        engine.budget, engine.grace = budget, settings.grace
         on_engine(engine)
         async with stop_on_signals(lambda reason: stop_engine(engine, ledger, reason)):
             with reduce_gc():
-                progress = await engine.run(settings.chunks)
+                progress = await engine.run()
     if journal.failure is not None and not is_away(journal.failure):
         raise journal.failure  # the last commits failed after the engine had ended
     return progress
+
+
+def _host_limits(ledger: Ledger, settings: RunSettings) -> HostLimits:
+    return HostLimits(
+        SharedSlots(ledger),
+        settings.rates,
+        settings.concurrency,
+        needs_credentials=settings.stop_when_refused,
+        share=settings.workers,
+    )
+
+
+def _find_chunks(ledger: Ledger, replay: Replay) -> list[int]:
+    return ledger.outages.outlast(lambda: find_pending_chunks(ledger, replay.no))
 
 
 def stop_engine(engine: Engine, ledger: Ledger, reason: str) -> None:

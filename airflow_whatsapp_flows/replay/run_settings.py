@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_whatsapp_flows.flow.delivery.decision import Attempt
 from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
 from airflow_whatsapp_flows.replay.option_checks import HandledErrors
+from airflow_whatsapp_flows.settings import Settings
 
 GivenOptions = Mapping[str, Any]
 """Options by name, as stored in the ledger: ``concurrency``, ``rates``, ``send``, ``max_failures``,
@@ -30,12 +30,11 @@ class RunSettings:
         resend: whether to send actions that succeeded on the platform.
         force: whether to resend every request intentionally, under new keys.
         chunks: chunks to run; by default all.
-        workers: number of processes of one command that run the replay; these are the settings of one of them.
+        workers: number of processes of one command that run the replay. Of one of them, ``concurrency`` is its share.
         grace: seconds for requests in progress to end when the run is stopped. The default stays below the 10 s that
             supervisors allow.
         reconnect_timeout: seconds to wait for an unreachable ledger server; ``None`` for the setting
             ``ledger_reconnect_timeout``.
-        on_attempt: called with every request whose outcome is known.
     """
 
     concurrency: int = 64
@@ -49,7 +48,10 @@ class RunSettings:
     workers: int = 1
     grace: float = 7.0
     reconnect_timeout: float | None = None
-    on_attempt: Callable[[Attempt], None] | None = None
+
+    def reconnect_seconds(self, settings: Settings) -> float:
+        """Return the seconds to wait for an unreachable ledger server, given the settings of the deployment."""
+        return settings.ledger_reconnect_timeout if self.reconnect_timeout is None else self.reconnect_timeout
 
 
 def resolve_run_settings(flow: Flow, *given: GivenOptions, grace: float = 7.0) -> RunSettings:

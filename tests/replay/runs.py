@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -230,7 +233,7 @@ class Running:
 
     def mark(self) -> None:
         """Restart the count of seconds."""
-        self._insert_marks = time.monotonic()
+        self._marked_at = time.monotonic()
 
     def await_running(self) -> None:
         """Wait until contacts are walked, or the process has ended."""
@@ -254,7 +257,7 @@ class Running:
             subprocess.TimeoutExpired: it has not ended in time.
         """
         status = self.process.wait(timeout)
-        seconds = time.monotonic() - self._insert_marks
+        seconds = time.monotonic() - self._marked_at
         self._reader.join(PATIENCE)
         self._errors.flush()
         self._errors.seek(0)
@@ -280,9 +283,45 @@ def sqlite_url(folder: Path) -> str:
     return f"sqlite:///{folder / 'ledger.db'}"
 
 
+def await_true(is_so: Callable[[], bool], timeout: float = PATIENCE, told: Callable[[], object] = str) -> None:
+    """Wait until a condition is true.
+
+    Args:
+        told: returns what a failure shows.
+    """
+    end = time.monotonic() + timeout
+    while not is_so():
+        assert time.monotonic() < end, f"not true within {timeout:g} s {told()}"
+        time.sleep(0.005)
+
+
 def await_requests(crm: CrmProcess, count: int, timeout: float = PATIENCE) -> None:
     """Wait until the CRM has seen so many requests."""
-    end = time.monotonic() + timeout
-    while crm.counts()["requests"] < count:
-        assert time.monotonic() < end, f"{crm.counts()} after {timeout} s; {count} were awaited"
-        time.sleep(0.005)
+    await_true(lambda: crm.counts()["requests"] >= count, timeout, lambda: f"{crm.counts()}; {count} were awaited")
+
+
+def suspend_between_commits(pid: int, ledger: Path) -> None:
+    """Suspend a process while it holds no lock of an SQLite ledger, which would block everybody else."""
+
+    def is_suspended() -> bool:
+        os.kill(pid, signal.SIGSTOP)
+        await_true(lambda: _thread_states(pid) == {"T"})
+        try:
+            with closing(sqlite3.connect(ledger, timeout=0.2, isolation_level=None)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:  # it holds the lock of a commit
+            os.kill(pid, signal.SIGCONT)
+            return False
+        return True
+
+    await_true(is_suspended)
+
+
+def _thread_states(pid: int) -> set[str]:
+    """The states of all threads of a process, as letters."""
+    found = set()
+    for file in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(FileNotFoundError):
+            found.add(file.read_text(encoding="utf-8").rpartition(")")[2].split()[0])
+    return found

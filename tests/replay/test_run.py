@@ -33,7 +33,7 @@ from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import Settings
 from airflow_whatsapp_flows.transport.connection import Connection
 from tests.replay.crashing import PENDING
-from tests.replay.runs import Run, Running, await_requests, response, sqlite_url
+from tests.replay.runs import Run, await_requests, await_true, response, sqlite_url, suspend_between_commits
 from tests.servers.crm_log import CrmProcess, running_crm
 from tests.servers.hostile import HostileServer, Peer, Script, reply
 from tests.servers.postgres import PostgresServer
@@ -92,9 +92,7 @@ def test_sigterm_ends_it_within_10_seconds_for_any_reply(tmp_path: Path, script:
         run.change_flow(crm.url, hostile.url("").rstrip("/"))
         run.change_flow('"timeout": 5', '"timeout": 60')
         with run.start() as running:
-            end = time.monotonic() + 30
-            while len(hostile.requests) < 8 and time.monotonic() < end:
-                time.sleep(0.01)
+            await_true(lambda: len(hostile.requests) >= 8)
             running.signal(signal.SIGTERM)
             stopped = running.wait(20)
 
@@ -119,9 +117,7 @@ def test_sigterm_ends_it_within_10_seconds_during_large_replies(tmp_path: Path) 
         run.change_flow(crm.url, hostile.url("").rstrip("/"))
         run.change_flow('"timeout": 5', '"timeout": 60')
         with run.start() as running:
-            end = time.monotonic() + 30
-            while len(hostile.requests) < 144 and time.monotonic() < end:
-                time.sleep(0.01)
+            await_true(lambda: len(hostile.requests) >= 144)
             running.signal(signal.SIGTERM)
             with pytest.raises(subprocess.TimeoutExpired):
                 running.wait(6)  # the grace is 7 seconds
@@ -145,7 +141,7 @@ def test_sigterm_ends_it_while_retries_wait(tmp_path: Path) -> None:
         stopped = run.interrupt(signal.SIGTERM, after=1, timeout=10)
 
         assert stopped.status == PENDING, stopped
-        assert stopped.seconds < 2
+        assert stopped.seconds < 3
         assert run.states() == {"pending": 6}
         crm.configure()
         assert run.finish().status == 0
@@ -153,28 +149,13 @@ def test_sigterm_ends_it_while_retries_wait(tmp_path: Path) -> None:
         assert run.broken_promises(kills=0) == []
 
 
-def _stop_between_commits(owner: Running, folder: Path) -> None:
-    """Suspend a process while it holds no database lock, which would block everybody else."""
-    for _ in range(200):
-        owner.signal(signal.SIGSTOP)
-        database = sqlite3.connect(next(folder.glob("*.db")), timeout=0, isolation_level=None)
-        try:
-            database.execute("BEGIN IMMEDIATE")
-            database.execute("ROLLBACK")
-            return
-        except sqlite3.OperationalError:
-            owner.signal(signal.SIGCONT)
-        finally:
-            database.close()
-    raise AssertionError("it was always committing")
-
-
 def test_a_stopped_owner_keeps_its_chunk_from_a_second_process(tmp_path: Path) -> None:
-    with running_crm(tmp_path / "crm.log", latency_ms=50) as crm:
+    with running_crm(tmp_path / "crm.log", latency_ms=200) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), total=60)
+        run.change_flow('"timeout": 5', '"timeout": 60')
         with run.start() as owner:
             await_requests(crm, 10)
-            _stop_between_commits(owner, tmp_path)
+            suspend_between_commits(owner.process.pid, tmp_path / "ledger.db")
             with run.start() as second:
                 second.await_running()
                 before = len(crm.requests())
@@ -191,7 +172,7 @@ def test_a_stopped_owner_keeps_its_chunk_from_a_second_process(tmp_path: Path) -
 
 @pytest.mark.parametrize("shape", ["post", "keyed", "loop"])
 def test_a_replaced_owner_commits_nothing(tmp_path: Path, postgres: PostgresServer, shape: str) -> None:
-    with running_crm(tmp_path / "crm.log", latency_ms=50, dedupe=True) as crm:
+    with running_crm(tmp_path / "crm.log", latency_ms=200, dedupe=True) as crm:
         run = Run(tmp_path, crm, postgres.create_database(), shape, total=60)
         with run.start() as zombie:
             await_requests(crm, 20)
@@ -229,26 +210,12 @@ def test_two_processes_on_one_replay_send_every_contact_once(
         assert run.broken_promises(kills=0) == []
 
 
-def _stop_between_two_commits(process: Running, ledger: Path) -> None:
-    while True:
-        process.signal(signal.SIGSTOP)
-        connection = sqlite3.connect(ledger, timeout=0.2, isolation_level=None)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("ROLLBACK")
-            return
-        except sqlite3.OperationalError:  # it holds the lock of a commit
-            process.signal(signal.SIGCONT)
-        finally:
-            connection.close()
-
-
 def test_the_fence_refuses_an_owner_without_its_lock(tmp_path: Path) -> None:
-    with running_crm(tmp_path / "crm.log", latency_ms=50) as crm:
+    with running_crm(tmp_path / "crm.log", latency_ms=200) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), total=60)
         with run.start() as zombie:
             await_requests(crm, 16)
-            _stop_between_two_commits(zombie, tmp_path / "ledger.db")
+            suspend_between_commits(zombie.process.pid, tmp_path / "ledger.db")
             shutil.rmtree(tmp_path / "ledger.db-locks")  # as a clean-up by hand would
             successor = run.finish()
             settled = run.attempts()
@@ -329,7 +296,7 @@ async def test_ends_do_not_pile_up_while_a_commit_takes_long(tmp_path: Path, mon
 async def test_commits_that_fail_after_the_engine_has_ended_are_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def end(self: Engine, _: Any) -> Progress:
+    async def end(self: Engine) -> Progress:
         self._journal.note(NextRound(1))
         return Progress()
 

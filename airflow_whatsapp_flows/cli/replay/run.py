@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.cli.ledger_access import open_ledger, user_name
 from airflow_whatsapp_flows.cli.replay.progress import Display, Runner, Watched, display, follow, show_reading
 from airflow_whatsapp_flows.cli.replay.settings import Prepared, prepare, replay_request, source_spec
 from airflow_whatsapp_flows.cli.replay.summary import Summary, errors_json, status_json, summary_of, summary_text
-from airflow_whatsapp_flows.cli.replay.worker import count_workers, workers_of
+from airflow_whatsapp_flows.cli.replay.workers import count_workers, workers_of
 from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.errors import FlowsError, LedgerError, LedgerReplacedError, ReplayError
 from airflow_whatsapp_flows.flow.model import Flow

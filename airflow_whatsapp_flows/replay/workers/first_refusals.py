@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
-from airflow_whatsapp_flows.replay.refusals import CREDENTIALS_IN_A_ROW, STEP_IN_A_ROW, Refusal
-from airflow_whatsapp_flows.replay.workers.messages import Account
+from airflow_whatsapp_flows.replay.refusals import CREDENTIALS_IN_A_ROW, STEP_IN_A_ROW, Account, Refusal
 
 
 class FirstRefusals:

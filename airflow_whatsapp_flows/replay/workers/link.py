@@ -6,7 +6,6 @@ import asyncio
 from contextlib import suppress
 
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.replay.budget import FailureBudget
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.run import stop_engine
@@ -29,23 +28,23 @@ _REPORT_SECONDS = 0.25
 _GONE = "the command that started this worker has ended"
 
 
-class WorkerLink(FailureBudget):
+class WorkerLink:
     """Gives an engine its chunks, reports its progress, and stops it when the command says so or has ended.
 
-    It is also the engine's budget: failures are reported at once, and the command decides whether there are too many.
+    It is also the engine's budget: it reports failures at once, and the command decides whether there are too many.
 
     Args:
         channel: to the command.
     """
 
     def __init__(self, channel: Channel[ToWorker]) -> None:
-        super().__init__()
         self._channel = channel
         self._engine: Engine | None = None
         self._ledger: Ledger | None = None
         self._stop: Stop | None = None
         self._early: list[StepAccepted | HostAnswered] = []  # received before there was an engine
         self._given: asyncio.Future[int | None] | None = None
+        self._handled = 0  # contacts that completed through an error exit
         self._due = asyncio.Event()
 
     def attach(self, engine: Engine, ledger: Ledger) -> None:
@@ -96,8 +95,13 @@ class WorkerLink(FailureBudget):
 
     def note_handled(self) -> None:
         """Report a handled error without delay."""
-        self.handled += 1
+        self._handled += 1
         self._due.set()
+
+    @property
+    def stop_reason(self) -> None:
+        """Nothing: the command counts the failures of all workers."""
+        return None
 
     async def _listen(self) -> None:
         while (message := await self._channel.receive()) is not None:
@@ -149,7 +153,7 @@ class WorkerLink(FailureBudget):
             cut_off=dict(progress.cut_off),
             stopped=progress.stopped,
             needs_help=progress.needs_help,
-            handled=self.handled,
+            handled=self._handled,
             in_flight=engine.in_flight if engine is not None else 0,
             delayed=engine.delayed_count if engine is not None else 0,
             refused=refusals.refused_account if refusals is not None else None,

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import socket
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -15,16 +15,13 @@ from msgspec import Struct, field
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.progress import Progress
-from airflow_whatsapp_flows.replay.refusals import Refusal
+from airflow_whatsapp_flows.replay.refusals import Account, Refusal
 from airflow_whatsapp_flows.replay.run_settings import RunSettings
 from airflow_whatsapp_flows.settings import Settings
 
 T = TypeVar("T")
 
 _LENGTH = 4  # bytes
-
-Account = tuple[str, str | None]
-"""A host, and the connection whose credentials it refuses."""
 
 
 class Assignment(Struct):
@@ -109,7 +106,9 @@ class Stop(Struct, tag=True):
     """Start no more requests.
 
     Attributes:
-        hurried: whether somebody waits for the end, such as after a signal.
+        reason: why, one sentence for people.
+        hurried: whether somebody waits for the end, such as after a signal: then there are a few seconds for requests
+            in flight and the last commits.
         refused: the account whose credentials another worker found refused.
     """
 
@@ -147,9 +146,8 @@ ToWorker = ChunkGiven | StepAccepted | HostAnswered | Stop
 
 
 def plain_settings(settings: RunSettings) -> dict[str, Any]:
-    """Return the settings of a run as plain data; functions cannot be sent."""
-    plain = {one.name: getattr(settings, one.name) for one in fields(settings) if one.name != "on_attempt"}
-    return {**plain, "rates": dict(settings.rates)}
+    """Return the settings of a run as plain data."""
+    return {**asdict(settings), "rates": dict(settings.rates)}
 
 
 def merge(reports: Iterable[Report]) -> Progress:

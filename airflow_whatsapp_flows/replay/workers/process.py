@@ -23,8 +23,10 @@ class Worker:
     """One process.
 
     Attributes:
+        channel: to it.
         chunks: those it was given, done or not.
         wants_chunk: whether it waits for one.
+        report: its last one.
     """
 
     process: subprocess.Popen[bytes]

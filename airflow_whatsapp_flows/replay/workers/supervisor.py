@@ -16,11 +16,11 @@ from airflow_whatsapp_flows.ledger.replays import Replay, find_pending_chunks, t
 from airflow_whatsapp_flows.replay.budget import FailureBudget
 from airflow_whatsapp_flows.replay.pending_chunks import LOOK_AGAIN_SECONDS
 from airflow_whatsapp_flows.replay.progress import Progress
+from airflow_whatsapp_flows.replay.refusals import Account
 from airflow_whatsapp_flows.replay.run import LAST_COMMITS_SECONDS, failure_budget, mark_run, stop_on_signals
 from airflow_whatsapp_flows.replay.run_settings import RunSettings
 from airflow_whatsapp_flows.replay.workers.first_refusals import FirstRefusals
 from airflow_whatsapp_flows.replay.workers.messages import (
-    Account,
     Assignment,
     ChunkBusy,
     ChunkGiven,

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from airflow_whatsapp_flows.cli.replay.worker import count_workers
+from airflow_whatsapp_flows.cli.replay.workers import count_workers
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 from tests.cli.replay.test_settings import URL, prepare_replay
 
@@ -25,23 +25,23 @@ def four_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     [(1_999, 2, 1), (2_000, 2, 2), (10_000, 10, 4), (10_000, 1, 1)],
     ids=["few contacts", "few chunks", "all processors", "one chunk"],
 )
-def test_by_default_one_for_each_processor(pending: int, chunks: int, count: int) -> None:
+def test_by_default_one_worker_per_processor(pending: int, chunks: int, count: int) -> None:
     assert count_workers(prepare_replay(*CONNECTION), pending, chunks) == count
 
 
-def test_by_default_each_has_a_part_of_the_concurrency_that_is_worth_it() -> None:
+def test_by_default_each_worker_has_enough_of_the_concurrency() -> None:
     assert count_workers(prepare_replay(*CONNECTION, "--concurrency", "20"), 10_000, 10) == 2
     assert count_workers(prepare_replay(*CONNECTION, "--concurrency", "1"), 10_000, 10) == 1
 
 
 @pytest.mark.parametrize(("chunks", "concurrency", "count"), [(10, 64, 3), (2, 64, 2), (10, 1, 1)])
-def test_a_number_is_taken_unless_some_would_have_nothing_to_do(chunks: int, concurrency: int, count: int) -> None:
+def test_starts_the_given_number_if_each_has_something_to_do(chunks: int, concurrency: int, count: int) -> None:
     prepared = prepare_replay(*CONNECTION, "--workers", "3")
 
     assert count_workers(replace(prepared, run=replace(prepared.run, concurrency=concurrency)), 5, chunks) == count
 
 
-def test_the_setting_applies_unless_the_command_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_overrides_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__REPLAY_WORKERS", "2")
 
     assert count_workers(prepare_replay(*CONNECTION), 5, 9) == 2
