@@ -71,7 +71,8 @@ coverage: setup servers ## the tests with a report of the lines they run
 test: lint types imports servers pytest ## lint, types, import contracts, tests
 
 long: setup servers browser ## the tests that take minutes: many kills, real Airflows and a real browser
-	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m long
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m "long and not alone"
+	$(RUN) -m pytest -m "long and alone"
 	FUZZ_FACTOR=5 $(RUN) -m pytest -n $(WORKERS) --dist worksteal tests/fuzz
 	$(RUN) -m tests.airflow.replay_with_killed_worker
 	$(RUN) -m tests.airflow.broken_flow

@@ -21,7 +21,7 @@ TOTAL = 600
 def main(folder: Path, shape: str, seconds: float) -> dict[str, object]:
     """Run the replay to its end; returns states, exit statuses, and the checker's findings."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    with running_crm(folder / "crm.log", latency_ms=30, dedupe=True) as crm:
+    with running_crm(folder / "crm.log", latency_ms=60, dedupe=True) as crm:
         run = Run(folder, crm, sqlite_url(folder), shape, total=TOTAL)
         rules = [["OUTPUT", "-p", "tcp", end, str(crm.port), "-j", "DROP"] for end in ("--dport", "--sport")]
         with run.start() as running:

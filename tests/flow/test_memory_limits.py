@@ -118,7 +118,7 @@ def attempt(kind: str, made: Any, contact: dict[str, Any]) -> str:
 
 def measure(answer: str, attacks: list[tuple[str, Any]], root: object) -> None:
     script = MEASURE.format(root=str(root), answer=answer, attacks=attacks)
-    done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, (done.stdout[-400:], done.stderr[-400:])
 
 
@@ -132,7 +132,7 @@ def test_a_text_with_a_large_answer_stays_within_memory(answer: str, request: py
     measure(answer, [("text", text) for text in _templates()], request.config.rootpath)
 
 
-@pytest.mark.parametrize("answer", _all_but_one_long(["letters", "control characters", "wide letters", "digits"]))
+@pytest.mark.parametrize("answer", _all_but_one_long(["control characters", "letters", "wide letters", "digits"]))
 def test_a_request_with_large_answers_stays_within_memory(answer: str, request: pytest.FixtureRequest) -> None:
     measure(answer, list(_requests()), request.config.rootpath)
 

@@ -36,7 +36,7 @@ from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, Intent, Journa
 from airflow_whatsapp_flows.ledger import journal as journal_module  # noqa: E402
 from airflow_whatsapp_flows.ledger.replays import tally  # noqa: E402
 from airflow_whatsapp_flows.ledger.rows import ContactState  # noqa: E402
-from airflow_whatsapp_flows.replay import host_limits as lanes_module  # noqa: E402
+from airflow_whatsapp_flows.replay import host_limits as host_limits_module  # noqa: E402
 from airflow_whatsapp_flows.replay import snapshot as snapshot_module  # noqa: E402
 from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay  # noqa: E402
 from airflow_whatsapp_flows.replay.routes import Route  # noqa: E402
@@ -184,7 +184,7 @@ def main(spec: dict[str, Any]) -> int:
     if spec["hog"]:
         _hog_files(spec["hog"])
     if spec["breaker"]:
-        lanes_module.Breaker = partial(lanes_module.Breaker, **spec["breaker"])  # type: ignore[misc]
+        host_limits_module.Breaker = partial(host_limits_module.Breaker, **spec["breaker"])  # type: ignore[misc]
     if spec["point"]:
         end_at(spec["point"], spec["passing"])
     try:

@@ -172,15 +172,15 @@ def test_a_missing_connection_ends_it_with_nothing_in_doubt(run: Run, crm: CrmPr
 
 
 def test_walks_other_contacts_while_one_waits_in_a_polling_loop(tmp_path: Path, crm: CrmProcess) -> None:
-    run = Run(tmp_path, crm, sqlite_url(tmp_path), "polling", total=40, concurrency=1)
+    run = Run(tmp_path, crm, sqlite_url(tmp_path), "polling", total=20, concurrency=1)
 
     assert run.finish().status == 0
 
-    assert run.states() == {"completed": 40}
+    assert run.states() == {"completed": 20}
     paths = [entry.path.partition("?")[0] for entry in crm.requests()]
-    assert Counter(paths) == {"/find": 80, "/create": 40}
+    assert Counter(paths) == {"/find": 40, "/create": 20}
     # Two contacts are walked at a time: if waiting contacts kept their places, two would be created early.
-    assert set(paths[:40]) == {"/find"}
+    assert set(paths[:20]) == {"/find"}
     assert run.broken_promises(kills=0) == []
 
 
@@ -195,7 +195,7 @@ def test_walks_contacts_after_a_waiting_one_when_all_workers_were_idle(tmp_path:
 
 
 def test_contacts_waiting_from_their_first_step_free_their_place(tmp_path: Path, crm: CrmProcess) -> None:
-    crm.configure(latency_ms=100)
+    crm.configure(latency_ms=500)
     run = Run(tmp_path, crm, sqlite_url(tmp_path), "some_wait", concurrency=2)
     numbers = [91, 92, 93, 94, 1, 2, 3, 4]  # four are walked at a time, and those with a 9 wait
     run.write_responses(response(number) for number in numbers)
@@ -203,7 +203,7 @@ def test_contacts_waiting_from_their_first_step_free_their_place(tmp_path: Path,
     assert run.finish().status == 0
 
     first, second = crm.requests()[:2]
-    assert second.t - first.t < 0.09 * SECOND  # two at a time
+    assert second.t - first.t < 0.49 * SECOND  # two at a time
 
 
 def test_a_wait_resumes_where_it_stopped(tmp_path: Path, crm: CrmProcess) -> None:

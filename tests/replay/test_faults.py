@@ -8,12 +8,13 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.replay.crashing import PENDING
-from tests.replay.runs import Run, await_requests, sqlite_url
+from tests.replay.runs import Run, await_requests, await_true, sqlite_url
 from tests.replay.shapes import SHAPES
 from tests.servers.crm_faults import SHARES
 from tests.servers.crm_log import Logged, running_crm
@@ -32,13 +33,13 @@ def test_sends_nothing_while_the_database_server_is_unreachable(tmp_path: Path, 
         with run.start(reconnect_timeout=1) as running:
             await_requests(crm, 50)
             own.stop("immediate")
-            gone = time.monotonic_ns()
-            ended = running.wait(40)
+            gone = len(crm.requests())
+            ended = running.wait()
 
         assert ended.status == 1, ended
         assert "LedgerError: the ledger postgresql://" in ended.errors
         assert "Traceback" not in ended.errors
-        assert [entry for entry in crm.requests() if entry.t > gone + SECOND // 2] == []
+        assert len(crm.requests()) - gone <= run.concurrency  # what was intended before
 
         own.start()
         assert run.finish().status == 0
@@ -84,16 +85,15 @@ def test_waits_for_a_locked_ledger(tmp_path: Path) -> None:
             await_requests(crm, 20)
             locker = sqlite3.connect(tmp_path / "ledger.db", timeout=10, isolation_level=None)
             locker.execute("BEGIN EXCLUSIVE")
-            locked = time.monotonic_ns()
+            locked = len(crm.requests())
             time.sleep(3)
-            freed = time.monotonic_ns()
+            freed = len(crm.requests())
             locker.execute("ROLLBACK")
             locker.close()
             ended = running.wait()
 
         assert ended.status == 0, ended
-        during = [entry for entry in crm.requests() if locked + SECOND < entry.t < freed]
-        assert during == []
+        assert freed - locked <= run.concurrency  # what was intended before
         assert run.states() == {"completed": 200}
         assert run.broken_promises(kills=0) == []
 
@@ -191,6 +191,11 @@ def test_a_key_whose_age_is_unknown_is_not_sent_again(tmp_path: Path, clock: flo
         assert run.broken_promises(kills=1) == []
 
 
+def is_held(ledger: Path) -> bool:
+    with closing(sqlite3.connect(ledger)) as connection:
+        return bool(connection.execute("SELECT 1 FROM whatsapp_flows_slots WHERE held_until > 0").fetchall())
+
+
 @pytest.mark.parametrize("clock", [3 * DAY, -3 * DAY])
 def test_a_hold_survives_a_death_and_a_clock_change(tmp_path: Path, clock: float) -> None:
     with running_crm(tmp_path / "crm.log", shares={"too_many": 1}, retry_after=["4"]) as crm:
@@ -198,7 +203,7 @@ def test_a_hold_survives_a_death_and_a_clock_change(tmp_path: Path, clock: float
         run.change_flow('"max_wait": 1', '"max_wait": 60')
         with run.start() as running:
             await_requests(crm, 1)
-            time.sleep(0.3)  # the hold is stored in the background
+            await_true(lambda: is_held(tmp_path / "ledger.db"))  # it is stored in the background
             running.kill()
         crm.configure()
 

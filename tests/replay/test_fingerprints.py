@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import time
 import uuid
 
 import pytest
@@ -90,11 +91,9 @@ def test_every_message_has_a_fingerprint(message: str, step: str) -> None:
     "text", ["a" * 5000, "'" * 5000, "a@" * 2500, "1." * 2500, "+(" * 2500, "# " * 2500, "-a" * 2500]
 )
 def test_no_message_takes_long(text: str) -> None:
-    import time
-
-    began = time.perf_counter()
+    began = time.process_time()
     normalize(text)
-    assert time.perf_counter() - began < 0.1
+    assert time.process_time() - began < 0.1
 
 
 @pytest.mark.parametrize("in_doubt", [True, False])

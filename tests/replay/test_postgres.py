@@ -71,6 +71,7 @@ def test_each_database_is_new_and_empty(postgres: PostgresServer) -> None:
     assert _one(second, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
 
 
+@pytest.mark.alone
 def test_it_starts_within_three_seconds(postgres: PostgresServer) -> None:
     begun = time.monotonic()
     with running_postgres() as server:

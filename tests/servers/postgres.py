@@ -67,6 +67,15 @@ class PostgresServer:
         """
         self._send_command(f"stop {mode}")
 
+    @contextmanager
+    def outage(self, mode: StopMode = "immediate") -> Iterator[None]:
+        """Stop it for the block."""
+        self.stop(mode)
+        try:
+            yield
+        finally:
+            self.start()
+
     def terminate_sessions(self) -> int:
         """End every other session, as an administrator or a failing network would; returns how many there were."""
         with self._administrate() as session:

@@ -120,7 +120,7 @@ def test_reports_interrupted_requests_and_what_follows(cli: Cli, tmp_path: Path,
         with begin(leads, "--replay-id", "first") as running:
             await_requests(crm, 2)
             running.send_signal(signal.SIGTERM)
-            out, _ = running.communicate(timeout=10)
+            out, _ = running.communicate(timeout=20)
         crm.configure()
         resumed = leads.run("--replay-id", "first")
 

@@ -22,7 +22,7 @@ KILLS = 9  # for each shape and database: more than a hundred in all
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_hundred_kills_keep_every_guarantee(tmp_path: Path, ledger_url: str, shape: str) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=20, dedupe=True, shares=FEW_FAULTS) as crm:
-        run = Run(tmp_path, crm, ledger_url, shape, total=900)
+        run = Run(tmp_path, crm, ledger_url, shape, total=1_200)
 
         run.kill_until_done(KILLS, random.Random(f"{shape} {ledger_url[:6]}"), 70)
 

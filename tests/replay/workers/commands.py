@@ -7,15 +7,14 @@ import os
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from tests.cli.conftest import COMMAND
-from tests.replay.runs import PATIENCE, Run
+from tests.replay.runs import PATIENCE, Run, await_true
 
 
 @dataclass
@@ -42,8 +41,14 @@ class Command:
 
     def await_workers(self, number: int) -> list[int]:
         """Wait until it has so many workers."""
-        await_true(lambda: len(self.workers()) >= number or self.process.poll() is not None)
-        return self.workers()
+        found: list[int] = []
+
+        def are_there() -> bool:
+            found[:] = self.workers()
+            return len(found) >= number or self.process.poll() is not None
+
+        await_true(are_there)
+        return found
 
     def signal_all(self, number: signal.Signals) -> None:
         """Send a signal to the command and its workers, as a terminal does."""
@@ -107,14 +112,6 @@ def has_ended(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
-
-
-def await_true(is_so: Callable[[], bool], timeout: float = PATIENCE) -> None:
-    """Wait until a condition is true."""
-    end = time.monotonic() + timeout
-    while not is_so():
-        assert time.monotonic() < end, f"not true within {timeout:g} s"
-        time.sleep(0.005)
 
 
 def _text(file: IO[bytes]) -> str:

@@ -23,8 +23,8 @@ from airflow_whatsapp_flows.replay.workers import process, supervisor
 from airflow_whatsapp_flows.replay.workers.messages import Assignment, plain_settings
 from airflow_whatsapp_flows.replay.workers.supervisor import Supervisor
 from airflow_whatsapp_flows.settings import Settings
-from tests.replay.runs import Run, response, sqlite_url
-from tests.replay.workers.commands import await_true, command
+from tests.replay.runs import PATIENCE, Run, await_true, response, sqlite_url
+from tests.replay.workers.commands import command
 from tests.servers.crm_log import running_crm
 
 FAKE = """
@@ -132,7 +132,7 @@ def fail(
 
 
 async def run(workers: Supervisor) -> None:
-    await asyncio.wait_for(workers.run(), 30)
+    await asyncio.wait_for(workers.run(), PATIENCE)
 
 
 async def test_a_ledger_that_fails_while_all_workers_wait_ends_the_run(
@@ -224,8 +224,8 @@ def test_ctrl_c_while_workers_start_prints_no_traceback(tmp_path: Path) -> None:
         early = Run(tmp_path, crm, sqlite_url(tmp_path), total=200, flow_keys={"replay": {"chunk_size": 5}})
         with command(early) as running:
             workers = running.await_workers(2)
-            await_true(lambda: all(map(catches_sigint, workers)))
+            await_true(lambda: any(map(catches_sigint, workers)))
             running.signal_all(signal.SIGINT)
-            status, errors = running.wait(20), running.errors()
+            status, errors = running.wait(), running.errors()
 
     assert (status, "Traceback" in errors) == (4, False)
