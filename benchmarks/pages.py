@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.replays import find_replay
@@ -69,20 +69,9 @@ def client() -> Iterator[TestClient]:
         migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
         subprocess.run(migrate, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         warnings.simplefilter("ignore")
-        from airflow.api_fastapi.app import create_auth_manager
-        from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
-        from fastapi import FastAPI
-        from fastapi.testclient import TestClient
+        from tests.plugin.pages import client_of, create_tokens, mount_pages
 
-        from airflow_whatsapp_flows.plugin import PREFIX, LazyApp
-
-        outer = FastAPI()
-        outer.mount(PREFIX, LazyApp())
-        manager: Any = create_auth_manager()
-        found = TestClient(outer)
-        admin = SimpleAuthManagerUser(username="admin", role="admin")
-        found.cookies.set("_token", manager.generate_jwt(admin, expiration_time_in_seconds=3600))
-        yield found
+        yield client_of(mount_pages(), create_tokens()["admin"])
 
 
 def measure(asked: TestClient, urls: dict[int, str], rounds: int) -> None:

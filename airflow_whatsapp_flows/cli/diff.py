@@ -8,10 +8,11 @@ import sys
 from typing import Any
 
 from airflow_whatsapp_flows.cli import refuse
-from airflow_whatsapp_flows.cli.tables import plain, plural
+from airflow_whatsapp_flows.cli.tables import plain
 from airflow_whatsapp_flows.errors import FlowFileError
 from airflow_whatsapp_flows.flow.inspect.diff import ABSENT, Change, differences
 from airflow_whatsapp_flows.flow_files import load_flow_file
+from airflow_whatsapp_flows.quantities import plural
 
 SAME = 0
 DIFFERENT = 3

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.reply.excerpt import escape_unprintable
 from airflow_whatsapp_flows.flow.strict_json import NotStrictError, parse_strict_json
 from airflow_whatsapp_flows.hilos import ImportedFlow, Note, read_step_records
 from airflow_whatsapp_flows.hilos.notes import NoteKind
 from airflow_whatsapp_flows.hilos.secrets import slug
+from airflow_whatsapp_flows.quantities import plural
 
 _STDIN = Path("-")
 _KINDS: tuple[NoteKind, ...] = get_args(NoteKind)

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_whatsapp_flows.cli import REFUSED, UNFINISHED
-from airflow_whatsapp_flows.cli.tables import plain, plural
+from airflow_whatsapp_flows.cli.tables import plain
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.concealing import mask_secrets
 from airflow_whatsapp_flows.flow.inspect.testing import FlowTestRun, UntakenExit, run_flow_test, untaken_exits
 from airflow_whatsapp_flows.flow.reply.excerpt import escape_unprintable
 from airflow_whatsapp_flows.flow_files import find_flow_files, load_flow_file
+from airflow_whatsapp_flows.quantities import plural
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.json_source import MAX_BYTES, JsonSource
 from airflow_whatsapp_flows.flow.loading.excerpts import excerpt
 from airflow_whatsapp_flows.flow.loading.load import read_flow
 from airflow_whatsapp_flows.flow.reply.excerpt import escape_unprintable
 from airflow_whatsapp_flows.flow_files import check_folder, decode_flow_text, load_flow_file, read_flow_text
+from airflow_whatsapp_flows.quantities import plural
 
 _STDIN = "<stdin>"
 

@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.dag_factory.airflow_block import (
     start_date,
     tags,
 )
-from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX
+from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX, replay_of_run
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.model import Flow
@@ -88,7 +88,7 @@ def build_replay_dag(flow: Flow) -> DAG:
 
 
 def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
-    replay_id = f"{flow.id}__{{{{ run_id }}}}"
+    replay_id = replay_of_run(flow.id, "{{ run_id }}")
     inlets, outlets = assets(flow)
     plan = ReplayPlanOperator(
         task_id="plan",

@@ -7,7 +7,7 @@ state or with an error are, so chunks without any are not read.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,9 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func
 from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.known_rows import full_reason, names_of_replays
-from airflow_whatsapp_flows.ledger.person_history import find_person, spellings
+from airflow_whatsapp_flows.ledger.person_history import find_person
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import chunks, contacts, counts, identifiers
+from airflow_whatsapp_flows.ledger.schema import chunks, contacts, counts, has_replay, identifiers
 
 MOST_READ = 20_000
 """Contacts that are read for one page."""
@@ -130,7 +130,7 @@ def find_contacts(
 
 
 def find_by_identifier(ledger: Ledger, replay_no: int, flow_id: str, text: str) -> list[ContactLine]:
-    """Find contacts of a replay by response id, phone number, or e-mail address.
+    """Find contacts of a replay by response id, or by any identifier of a person, such as phone number and e-mail.
 
     Args:
         replay_no: number of the replay.
@@ -143,12 +143,10 @@ def find_by_identifier(ledger: Ledger, replay_no: int, flow_id: str, text: str) 
     with ledger.read() as connection:
         by_id = [contacts.c.response_id == text, contacts.c.digest.is_not(None)]
         wanted: list[list[ColumnElement[bool]]] = [by_id]
-        if phones := spellings(connection, text):
+        people = [find_person(connection, kind, text) for kind in _KINDS]
+        if phones := [phone for person in people for phone in person.phones]:
             wanted.append([contacts.c.phone.in_(phones), contacts.c.phone.is_not(None)])
-        known = {
-            value for kind in (EMAIL, PHONE, "user_id", "id") for value in _values(connection, kind, text, flow_id)
-        }
-        if known:
+        if known := {value for person in people for _, value, flow in person.identifiers if flow == flow_id}:
             ids = select(identifiers.c.response_id).where(
                 identifiers.c.value.in_(known), identifiers.c.flow_id == flow_id
             )
@@ -156,14 +154,9 @@ def find_by_identifier(ledger: Ledger, replay_no: int, flow_id: str, text: str) 
         names = names_of_replays(connection)
         found: dict[int, Row[Any]] = {}
         for conditions in wanted:
-            # The sum keeps the database from using the index of chunks, which would read all of the replay.
-            query = select(*_COLUMNS).where(*conditions, (contacts.c.replay_no + 0) == replay_no).limit(_MOST_FOUND)
+            query = select(*_COLUMNS).where(*conditions, has_replay(replay_no)).limit(_MOST_FOUND)
             found.update({row.id: row for row in connection.execute(query)})
     return [_line(found[number], names) for number in sorted(found)][:_MOST_FOUND]
-
-
-def _values(connection: Connection, kind: str, text: str, flow_id: str) -> Iterator[str]:
-    yield from (value for _, value, flow in find_person(connection, kind, text).identifiers if flow == flow_id)
 
 
 def _chunks_with(

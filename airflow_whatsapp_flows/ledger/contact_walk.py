@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.ledger.pages import size_of
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.replies import Replies
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import attempts, contacts
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts, has_replay
 
 MOST_BYTES = 65_536
 """A longer response or result is not read: pages stay small, whatever a server answers."""
@@ -80,7 +80,8 @@ class AttemptDetail:
         begun_at: epoch seconds.
         ended_at: epoch seconds.
         replay_id: the replay it belongs to; ``None`` in a DAG run.
-        origin: dag, run, task, map index and try; a person's decision.
+        origin: where a task sent it: ``dag_id``, ``run_id``, ``task_id``, ``map_index`` and ``try_number``; a person's
+            decision.
         reply: the server's reply, masked and shortened.
         reply_bytes: size of the recorded result if it is too long to be read, else 0.
     """
@@ -126,7 +127,7 @@ def read_contacts(ledger: Ledger, replay: Replay, response_id: str, row: int | N
         response.label("response"), size.label("size"), path.label("path"), error.label("error"),
         reason.label("reason"),
     )  # fmt: skip
-    query = query.where(contacts.c.response_id == response_id, (contacts.c.replay_no + 0) == replay.no)
+    query = query.where(contacts.c.response_id == response_id, has_replay(replay.no))
     query = query.where(contacts.c.digest.is_not(None) if row is None else contacts.c.id == row)
     with ledger.read() as connection:
         names = names_of_replays(connection)

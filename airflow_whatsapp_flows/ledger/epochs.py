@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
 from airflow_whatsapp_flows.flow.delivery.table import CARRIED_OUT_FATES, UNKNOWN_FATES, Fate
 from airflow_whatsapp_flows.ledger.dialects import dialect_of
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts, has_replay, replays
 
 
 class KnownResponse(Struct, frozen=True):
@@ -176,8 +176,7 @@ def find_known_responses(
             contacts.c.response_id, contacts.c.replay_no, replays.c.id, contacts.c.digest, contacts.c.state,
             contacts.c.epoch, contacts.c.path.is_not(None), and_(contacts.c.state == ContactState.SKIPPED.value, sent),
         )
-        # The sum keeps the database from using the index of chunks, which would scan a whole replay for each batch.
-        .join(replays, replays.c.no == contacts.c.replay_no + 0)
+        .join(replays, has_replay(replays.c.no))
         .where(dialect_of(connection).is_one_of(contacts.c.response_id, response_ids), contacts.c.digest.is_not(None))
         .where(replays.c.flow_id == flow_id, contacts.c.state != ContactState.REJECTED.value)
         .where(or_(replays.c.sealed, replays.c.no == reading))

@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.flow.phones import phone_key, plain_spellings
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replies import Replies, refused_result
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers, is_unusual_phone, replays
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts, has_replay, identifiers, is_unusual_phone, replays
 
 _ROWS_AT_ONCE = 8
 _LATEST = 2000  # attempts
@@ -197,7 +197,7 @@ def _query(person: Person) -> Select[Any]:
     response = (
         select(contacts.c.response)
         .where(contacts.c.response_id == attempts.c.response_id, contacts.c.digest.is_not(None))
-        .where((contacts.c.replay_no + 0) == attempts.c.replay_no)  # not by the index of chunks
+        .where(has_replay(attempts.c.replay_no))
         .order_by(contacts.c.response.is_(None))
         .limit(1)
     )

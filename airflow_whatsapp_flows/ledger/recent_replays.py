@@ -53,11 +53,6 @@ class RecentReplay:
         """Number of contacts."""
         return sum(self.states.values())
 
-    @property
-    def is_pending(self) -> bool:
-        """Whether contacts are not finished, or its source is not read yet."""
-        return not self.sealed or self.states[ContactState.PENDING] > 0
-
     def run_seconds(self, now: float) -> float:
         """Return the seconds it has run, without the time between runs."""
         return run_seconds(self.started_at, self.ended_at, now)

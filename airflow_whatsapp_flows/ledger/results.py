@@ -25,7 +25,7 @@ from airflow_whatsapp_flows.ledger.pages import parts, size_of, size_of_attempts
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.replies import Replies, refused_result
 from airflow_whatsapp_flows.ledger.rows import NOTHING_SENT, ContactState
-from airflow_whatsapp_flows.ledger.schema import attempts, contacts
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts, has_replay
 
 _PAGE = 1000
 CONTACT: tuple[ColumnElement[Any], ...] = (
@@ -152,10 +152,8 @@ def _pages(
 ) -> Iterator[Sequence[Row[Any]]]:
     ids = select(func.min(contacts.c.id), func.max(contacts.c.id)).where(contacts.c.replay_no == replay_no)
     first, last = connection.execute(ids).one()
-    # A replay's rows are adjacent, except if replays were read at the same time. The sum keeps the database from using
-    # the index of chunks, which would scan all rows for each page.
-    of_replay = (contacts.c.replay_no + 0) == replay_no
-    wanted = [of_replay, *where, *([contacts.c.state.in_(states)] if states else [])]
+    # A replay's rows are adjacent, except if replays were read at the same time.
+    wanted = [has_replay(replay_no), *where, *([contacts.c.state.in_(states)] if states else [])]
     query = select(*columns).where(*wanted).order_by(contacts.c.id)
     sizes = select(contacts.c.id, size).where(*wanted).order_by(contacts.c.id)
     for start in range(first, last + 1, _PAGE) if first is not None else ():

@@ -101,6 +101,16 @@ contacts = Table(
     Column("ended_at", Float),
     Column("epoch", Integer, nullable=False, default=1, server_default="1"),  # incremented with each change of content
 )
+
+
+def has_replay(replay_no: int | ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that a contact belongs to a replay, beside conditions that find few contacts.
+
+    The sum keeps a database from using the index of chunks instead, which reads all contacts of the replay.
+    """
+    return (contacts.c.replay_no + 0) == replay_no
+
+
 Index(f"{PREFIX}contacts_chunk", contacts.c.replay_no, contacts.c.chunk, contacts.c.id)
 # Known rows have no digest and no phone, so they are in neither index: a query by response id needs
 # `digest IS NOT NULL` to use the first.

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import astuple
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, delete, func, insert, literal, select, update
 
 from airflow_whatsapp_flows.ledger.counts import store_first_counts
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.dialects import dialect_of
 from airflow_whatsapp_flows.ledger.persons import Move
-from airflow_whatsapp_flows.ledger.schema import chunks, contacts, replays
+from airflow_whatsapp_flows.ledger.schema import chunks, contacts, has_replay, replays
 from airflow_whatsapp_flows.ledger.statements import insert_statement
 
 _PAGE = 500
@@ -48,7 +48,7 @@ def chunks_of_phones(connection: Connection, replay_no: int, phones: Sequence[st
     """Return the chunk of each phone number in a replay, and its number of rows."""
     query = (
         select(contacts.c.phone, func.min(contacts.c.chunk), func.count())
-        .where(dialect_of(connection).is_one_of(contacts.c.phone, phones), _is_of(replay_no))
+        .where(dialect_of(connection).is_one_of(contacts.c.phone, phones), has_replay(replay_no))
         .group_by(contacts.c.phone)
     )
     return {phone: (chunk, count) for phone, chunk, count in connection.execute(query)}
@@ -59,14 +59,9 @@ def move_contacts(connection: Connection, replay_no: int, moves: Iterable[Move])
     for move in moves:
         for column, values in ((contacts.c.response_id, move.response_ids), (contacts.c.phone, move.phones)):
             for start in range(0, len(values), _PAGE):
-                chosen = (column.in_(values[start : start + _PAGE]), _is_of(replay_no))
+                chosen = (column.in_(values[start : start + _PAGE]), has_replay(replay_no))
                 moved = update(contacts).where(*chosen, contacts.c.digest.is_not(None))
                 connection.execute(moved.values(chunk=move.chunk))
-
-
-def _is_of(replay_no: int) -> ColumnElement[bool]:
-    # The sum keeps the database from using the index of chunks, which would scan all rows so far for each batch.
-    return (contacts.c.replay_no + 0) == replay_no
 
 
 def add_contacts(connection: Connection, replay_no: int, rows: Sequence[NewContact]) -> None:

@@ -10,7 +10,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator, Context
 
 from airflow_whatsapp_flows.operators.failures import TaskFailureError
-from airflow_whatsapp_flows.operators.links import REPLAY_LINK
+from airflow_whatsapp_flows.operators.links import REPLAY_LINK, link_replay
 from airflow_whatsapp_flows.operators.replay import ReplayTask
 
 PLAN = "plan"
@@ -54,6 +54,10 @@ class ReplayApprovalOperator(ApprovalOperator):
         **kwargs: for ``ApprovalOperator``.
     """
 
+    operator_extra_links = (REPLAY_LINK,)
+    linked_replay: str | None = None
+    """Name of the replay, once it is known."""
+
     def __init__(self, *, plan_task: str, approve_above: int | None, **kwargs: Any) -> None:
         super().__init__(fail_on_reject=True, **kwargs)
         self.plan_task = plan_task
@@ -61,9 +65,9 @@ class ReplayApprovalOperator(ApprovalOperator):
 
     def execute(self, context: Context) -> Any:
         """Pass, or wait for approval."""
-        planned_value = context["ti"].xcom_pull(task_ids=self.plan_task, key=PLAN) or {}
+        planned_value = self._link(context)
         pending = planned_value.get("walked", 0) + planned_value.get("postponed", 0)
-        if self.approve_above is None or pending <= self.approve_above or planned_value.get("replay_id") is None:
+        if self.approve_above is None or pending <= self.approve_above or self.linked_replay is None:
             self.log.info("%s contacts need no approval", f"{pending:,}")
             return None
         from airflow_whatsapp_flows.operators.plan_text import plan_markdown
@@ -77,12 +81,20 @@ class ReplayApprovalOperator(ApprovalOperator):
         Raises:
             TaskFailureError: it was refused.
         """
+        self._link(context)
         try:
             return super().execute_complete(context, event)
         except HITLRejectException:
             raise TaskFailureError(
                 f"{self.task_id}: rejected, nothing was sent; clear this task to ask again"
             ) from None
+
+    def _link(self, context: Context) -> dict[str, Any]:
+        """Link the task to its replay, and return the plan; a dry run has no replay."""
+        planned_value: dict[str, Any] = context["ti"].xcom_pull(task_ids=self.plan_task, key=PLAN) or {}
+        if planned_value.get("replay_id") is not None:
+            link_replay(self, context, planned_value["replay_id"])
+        return planned_value
 
 
 class ReplayReportOperator(BaseOperator):

@@ -19,13 +19,19 @@ CurrentUser = Depends(get_user)
 
 def may(user: Any, dag_id: str, method: Method = "GET") -> bool:
     """Whether a user may read (``GET``) or edit (``PUT``) a DAG, whether or not it exists."""
-    details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
-    return bool(get_auth_manager().is_authorized_dag(method=method, details=details, user=user))
+    return _is_authorized(user, dag_id, DagModel.get_team_name(dag_id), method)
 
 
 def readable(user: Any, dag_ids: Iterable[str]) -> set[str]:
     """Return the DAGs that a user may read."""
-    return {dag_id for dag_id in set(dag_ids) if may(user, dag_id)}
+    wanted = sorted(set(dag_ids))
+    teams = DagModel.get_dag_id_to_team_name_mapping(wanted)
+    return {dag_id for dag_id in wanted if _is_authorized(user, dag_id, teams.get(dag_id))}
+
+
+def _is_authorized(user: Any, dag_id: str, team: str | None, method: Method = "GET") -> bool:
+    details = DagDetails(id=dag_id, team_name=team)
+    return bool(get_auth_manager().is_authorized_dag(method=method, details=details, user=user))
 
 
 def may_see_import_errors(user: Any) -> bool:
@@ -40,4 +46,4 @@ def require(user: Any, dag_id: str, method: Method = "GET") -> None:
         HTTPException: they may not: 403.
     """
     if not may(user, dag_id, method):
-        raise HTTPException(403, "Forbidden")
+        raise HTTPException(403, "It needs permission for the DAG of the flow. Ask an administrator of Airflow.")

@@ -12,8 +12,9 @@ from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.resolve import Resolution, ResolveResult, ResolveSelection, resolve
 from airflow_whatsapp_flows.plugin.access import CurrentUser, require
 from airflow_whatsapp_flows.plugin.ledger_access import ledger_url, open_ledger
-from airflow_whatsapp_flows.plugin.rendering import count, masked_line
+from airflow_whatsapp_flows.plugin.rendering import masked_line
 from airflow_whatsapp_flows.plugin.replay_page import ReplayId, visible_replay
+from airflow_whatsapp_flows.quantities import plural
 
 router = APIRouter()
 
@@ -62,18 +63,20 @@ def resolve_requests(
         try:
             done = resolve(ledger, replay, which, Resolution(decision == "sent", str(user.get_name())))
         except ReplayError as error:
-            return JSONResponse({"message": masked_line(error), "changed": False}, 409)
+            return JSONResponse({"message": masked_line(error)}, 409)
     return JSONResponse({"message": _message(done, decision), "changed": done.contacts > 0})
 
 
 def _message(done: ResolveResult, decision: str) -> str:
     parts = []
     if done.contacts:
-        what = f"{count(done.attempts, 'request')} of {count(done.contacts, 'contact')} recorded: {_ARRIVED[decision]}."
+        what = (
+            f"{plural(done.attempts, 'request')} of {plural(done.contacts, 'contact')} recorded: {_ARRIVED[decision]}."
+        )
         parts.append(f"{what} The next retry of the replay resumes from there.")
     if done.elsewhere:
         reasons = "; ".join(map(masked_line, done.reasons)) or "nothing is in doubt in this replay"
-        parts.append(f"{count(done.elsewhere, 'contact')} not changed: {reasons}.")
+        parts.append(f"{plural(done.elsewhere, 'contact')} not changed: {reasons}.")
     if done.purged:
-        parts.append(f"{count(done.purged, 'contact')} not changed: the response has been purged.")
+        parts.append(f"{plural(done.purged, 'contact')} not changed: the response has been purged.")
     return " ".join(parts) or "Nothing is in doubt any more, so nothing was changed."

@@ -17,7 +17,7 @@ _SEPARATORS = re.compile(r"[/\\\\?#%~\r\n]|^\.{1,2}$")
 _ESCAPED = re.compile("~(2F|5C|3F|23|25|7E|2E|0D|0A)")
 
 
-def segment(name: str) -> str:
+def encode_name(name: str) -> str:
     """Return a name as one segment of an address of ours; it survives being decoded on the way."""
     return quote(_SEPARATORS.sub(_escape, name), safe="~")
 
@@ -26,7 +26,7 @@ def _escape(match: re.Match[str]) -> str:
     return "".join(f"~{ord(character):02X}" for character in match.group())
 
 
-def name_of(text: str) -> str:
+def decode_name(text: str) -> str:
     """Return the name that a segment stands for; it may also be quoted as usual."""
     return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), unquote(text))
 
@@ -53,7 +53,7 @@ def name_in_path(parameter: str) -> Any:
     """Return the dependency for a name in the path; one that cannot be in the ledger is answered with 404."""
 
     def read(request: Request) -> str:
-        text = name_of(request.path_params[parameter])
+        text = decode_name(request.path_params[parameter])
         if "\0" in text:
             raise HTTPException(404, "Nothing has this name.")
         return text

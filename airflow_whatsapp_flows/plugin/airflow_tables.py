@@ -121,6 +121,12 @@ def _last_runs(session: Any, dag_ids: Collection[str]) -> Mapping[str, Any]:
     return {row.dag_id: row for row in session.execute(query.where(DagRun.id.in_(newest))).all()}
 
 
+def has_run(dag_id: str, run_id: str) -> bool:
+    """Whether Airflow has a run."""
+    with create_session() as session:
+        return session.scalar(select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)) is not None
+
+
 def file_faults() -> list[FileFault]:
     """Find the faults of flow files among Airflow's import errors."""
     query = (

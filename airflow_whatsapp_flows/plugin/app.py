@@ -58,7 +58,7 @@ async def _answer_refusal(request: Request, error: Exception) -> Response:
             "You are not logged in",
             "Log in to Airflow, then reload this page.",
         ),
-        403: ("You may not see this", "It needs permission for the DAG of the flow. Ask an administrator of Airflow."),
+        403: ("This is not allowed", str(getattr(error, "detail", ""))),
         404: ("There is nothing here", str(getattr(error, "detail", ""))),
         405: ("This is refused", "This address does not support that method."),
     }.get(status, ("This did not work", str(getattr(error, "detail", ""))))

@@ -41,12 +41,10 @@ class ShownFault:
 
     Attributes:
         fault: as reported by Airflow.
-        flow_id: id of the flow, from the file's name; empty if unknown.
         excerpt: the line, with a mark below the faulty part; empty if this process has no such file.
     """
 
     fault: FileFault
-    flow_id: str
     excerpt: str
 
 
@@ -76,7 +74,7 @@ def overview(
 ) -> Response:
     """Show the last replays, the flow files with faults, and the flows."""
     flows, following = _readable_dags(user, after, q)
-    faults = _shown_faults() if may_see_import_errors(user) else []
+    faults = file_faults() if may_see_import_errors(user) else []
     return page(
         request,
         "overview.html",
@@ -84,8 +82,8 @@ def overview(
         after=after,
         flows=flows,
         next=following,
-        broken={shown.flow_id for shown in faults},
-        faults=faults[:_FAULTS],
+        broken={Path(fault.file).stem for fault in faults},
+        faults=_excerpts(faults[:_FAULTS]),
         more_faults=max(0, len(faults) - _FAULTS),
         ledger=_ledger_state(user, flows),
     )
@@ -145,19 +143,20 @@ def _ledger_state(user: Any, flows: Sequence[FlowDag]) -> LedgerState:
         return LedgerState(problem=str(error))
 
 
-def _shown_faults() -> list[ShownFault]:
+def _excerpts(faults: Sequence[FileFault]) -> list[ShownFault]:
     dags = Path(conf.get("core", "dags_folder", fallback="") or ".").expanduser().resolve()
-    return [
-        ShownFault(fault, Path(fault.file).stem if fault.file else "", _excerpt(fault, dags)) for fault in file_faults()
-    ]
+    texts = {file: _read(file, dags) for file in {fault.file for fault in faults if fault.line is not None}}
+    return [ShownFault(fault, _excerpt(fault, texts.get(fault.file))) for fault in faults]
 
 
-def _excerpt(fault: FileFault, dags: Path) -> str:
-    """Return the faulty line, if this process has the folder of DAGs."""
+def _read(file: str, dags: Path) -> str | None:
+    """Return the text of a flow file, if this process has the folder of DAGs."""
     try:
-        path = Path(fault.file).resolve()
-        if fault.line is None or not path.is_relative_to(dags):
-            return ""
-        return excerpt(read_flow_text(path), Fault(fault.message, line=fault.line, column=fault.column))
+        path = Path(file).resolve()
+        return read_flow_text(path) if path.is_relative_to(dags) else None
     except (FlowFileError, OSError, RuntimeError, ValueError):
-        return ""
+        return None
+
+
+def _excerpt(fault: FileFault, text: str | None) -> str:
+    return "" if text is None else excerpt(text, Fault(fault.message, line=fault.line, column=fault.column))

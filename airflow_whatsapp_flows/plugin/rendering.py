@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -17,8 +17,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from airflow_whatsapp_flows import __version__
 from airflow_whatsapp_flows.flow.masking import mask_text, mask_value
 from airflow_whatsapp_flows.flow.reply.excerpt import escape_unprintable
-from airflow_whatsapp_flows.plugin.addresses import segment
-from airflow_whatsapp_flows.plugin.states import FATES, REPLAY_STATES, STATES, replay_state
+from airflow_whatsapp_flows.plugin.addresses import encode_name
+from airflow_whatsapp_flows.plugin.states import FATES, REPLAY_STATES, STATES, is_live, replay_state
+from airflow_whatsapp_flows.quantities import duration, plural
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -44,13 +45,8 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
 def problem_page(request: Request, title: str, remedy: str, status: int) -> Response:
     """Render the page of an error, which says what to do; for a script of ours, as JSON."""
     if "application/json" in request.headers.get("accept", ""):
-        return JSONResponse({"message": f"{title}. {masked_line(remedy)}", "changed": False}, status)
+        return JSONResponse({"message": f"{title}. {masked_line(remedy)}"}, status)
     return page(request, "problem.html", status, title=title, remedy=masked_line(remedy))
-
-
-def _quote(text: str) -> str:
-    """Quote a text as one segment of an address of Airflow's."""
-    return quote(text, safe="")
 
 
 def query_of(**parameters: Any) -> str:
@@ -79,18 +75,10 @@ def name(text: object, most: int = 200) -> str:
     return cut if len(whole) <= most else f"{cut}…"
 
 
-def duration(seconds: float | None) -> str:
-    """Format a duration in its two largest units: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
+def _duration(seconds: float | None) -> str:
     if seconds is None:
         return ""
-    whole = round(seconds)
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else duration(seconds)
 
 
 def moment(value: float | dt.datetime | None) -> dt.datetime | None:
@@ -98,11 +86,6 @@ def moment(value: float | dt.datetime | None) -> dt.datetime | None:
     if isinstance(value, dt.datetime) or value is None:
         return value
     return dt.datetime.fromtimestamp(value, dt.timezone.utc)
-
-
-def count(number: int, noun: str) -> str:
-    """Format a number with its noun: ``1 contact``, ``2,000 contacts``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _json_text(value: object, most: int = 1000) -> str:
@@ -120,10 +103,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        segment=segment, quoted=_quote, shown=masked_line, name=name, duration=duration, moment=moment, count=count,
-        masked_value=lambda value: name(mask_value(value)), tojson_text=_json_text,
+        encoded=encode_name, quoted=partial(quote, safe=""), shown=masked_line, name=name, duration=_duration,
+        moment=moment, count=plural, masked_value=lambda value: name(mask_value(value)), tojson_text=_json_text,
     )  # fmt: skip
+    environment.tests["live"] = lambda replay: is_live(replay, replay.states)
     environment.globals.update(
-        FATES=FATES, STATES=STATES, REPLAY_STATES=REPLAY_STATES, query_of=query_of, replay_state=replay_state
-    )
+        FATES=FATES, STATES=STATES, REPLAY_STATES=REPLAY_STATES, query_of=query_of, replay_state=replay_state,
+        is_live=is_live,
+    )  # fmt: skip
     return environment

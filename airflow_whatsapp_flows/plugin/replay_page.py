@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
-from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX
-from airflow_whatsapp_flows.flow.delivery.table import Delivery
+from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX, run_of_replay
 from airflow_whatsapp_flows.ledger.contact_pages import ContactFilter, ContactPage, find_by_identifier, find_contacts
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.groups import ErrorGroup, ReasonGroup, error_groups, reason_groups
+from airflow_whatsapp_flows.ledger.groups import ErrorGroup, error_groups, reason_groups
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, find_replay, tally
 from airflow_whatsapp_flows.ledger.results import contact_results
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.plugin.access import CurrentUser, may
 from airflow_whatsapp_flows.plugin.addresses import SearchText, name_in_path
+from airflow_whatsapp_flows.plugin.airflow_tables import has_run
 from airflow_whatsapp_flows.plugin.download import Download, blocks
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
 from airflow_whatsapp_flows.plugin.rendering import page
-from airflow_whatsapp_flows.replay.commands import replay_command, why_not_copyable
+from airflow_whatsapp_flows.replay.commands import why_not_copyable
+from airflow_whatsapp_flows.replay.next_steps import NextStep, next_steps, next_steps_of_group
 from airflow_whatsapp_flows.replay.report import deliveries_of, flow_of_replay, label_of, mask_response, suggestion_of
 from airflow_whatsapp_flows.replay.result_rows import csv_head, csv_line, json_line
 
 router = APIRouter()
 
 _ERRORS = 20
+_REASONS = 50
 _CONTACTS = 50
 _DOWNLOADS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
 ReplayId = name_in_path("replay_id")
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ProgressView:
     """How far a replay is.
 
     Attributes:
@@ -61,14 +63,14 @@ class ShownError:
         label: one line.
         suggestion: the next step.
         answers: masked answers of the first contact; ``None`` if they were purged.
-        commands: commands that carry out the next step.
+        commands: what can be done next, and the command for it.
     """
 
     group: ErrorGroup
     label: str
     suggestion: str
     answers: Any
-    commands: Sequence[str]
+    commands: Sequence[tuple[str, str]]
 
 
 def visible_replay(ledger: Ledger, replay_id: str, user: Any) -> Replay:
@@ -112,7 +114,7 @@ def show_replay(
         else:
             contacts = find_contacts(ledger, replay.no, chosen, _place(after), _CONTACTS)
         progress = _progress(replay, tally(ledger, replay.no))
-        errors = error_groups(ledger, replay, _ERRORS)
+        errors = error_groups(ledger, replay, _ERRORS + 1)
         reasons = reason_groups(ledger, replay.no)
     flow = flow_of_replay(replay)
     delivery = deliveries_of(flow)
@@ -129,11 +131,13 @@ def show_replay(
                 label_of(group),
                 suggestion_of(group, delivery),
                 mask_response(group, flow),
-                _commands(replay, group, delivery.get((group.sample.error or {}).get("step", ""))),
+                _commands(replay, next_steps_of_group(group, delivery)),
             )
-            for group in errors
+            for group in errors[:_ERRORS]
         ],
+        more_errors=len(errors) > _ERRORS,
         reasons=reasons,
+        most_reasons=_REASONS,
         steps=list(flow.steps) if flow is not None else [],
         contacts=contacts,
         chosen=chosen,
@@ -146,7 +150,7 @@ def show_replay(
             "handled": "1" if chosen.handled else "",
             "step": chosen.step,
         },
-        commands=_commands_of(replay, progress.tally, reasons),
+        commands=_commands(replay, next_steps(progress.tally, errors, delivery)),
         no_commands=why_not_copyable(replay.id),
         run=_run_of(replay),
     )
@@ -197,56 +201,25 @@ def _place(after: str) -> tuple[int, int]:
     return place
 
 
-def _progress(replay: Replay, counted: Tally) -> Progress:
+def _progress(replay: Replay, counted: Tally) -> ProgressView:
     seconds = replay.run_seconds(time.time())
     pending = counted.states[ContactState.PENDING]
     rate = (counted.total - pending) / seconds if seconds and replay.started_at else None
     is_running = replay.started_at is not None and replay.ended_at is None and pending > 0
-    return Progress(counted, seconds, rate, pending / rate if rate and is_running else None)
+    return ProgressView(counted, seconds, rate, pending / rate if rate and is_running else None)
 
 
-def _commands(replay: Replay, group: ErrorGroup, delivery: Delivery | None) -> list[str]:
-    only = f"--fingerprint {group.fingerprint}"
-    found: list[str] = []
-
-    def add(verb: str, options: str, comment: str = "") -> None:
-        found.append(f"whatsapp-flows {replay_command(verb, replay.id, options=options)}{comment}")
-
+def _commands(replay: Replay, steps: Iterable[NextStep]) -> list[tuple[str, str]]:
+    """Return what can be done next, each with its command; none if the replay has a name that cannot be copied."""
     if why_not_copyable(replay.id):
         return []
-    if group.in_doubt:
-        if delivery in (Delivery.KEYED, Delivery.IDEMPOTENT):
-            add("retry", f"--state in_doubt {only}")
-        add("resolve", f"{only} --as not_sent", "   # or --as sent: see the CRM")
-    if group.count > group.in_doubt + group.handled:
-        add("retry", only)
-    if group.handled:
-        add("retry", f"--handled {only}")
-    return found
-
-
-def _commands_of(replay: Replay, counted: Tally, reasons: Sequence[ReasonGroup]) -> list[tuple[str, str]]:
-    """Return what can be done next for the replay as a whole, each with its command."""
-    id_, states = replay.id, counted.states
-    found = []
-    if why_not_copyable(id_):
-        return []
-    if states[ContactState.FAILED]:
-        found.append(("Send the failed contacts again", replay_command("retry", id_)))
-    if counted.handled:
-        found.append(("Send again what error exits handled", replay_command("retry", id_, options="--handled")))
-    if states[ContactState.IN_DOUBT]:
-        command = replay_command("resolve", id_, "RESPONSE", options="--as sent")
-        found.append(("Record what the CRM says about a contact in doubt", command))
-    if any(group.state is ContactState.REJECTED for group in reasons):
-        command = replay_command("results", id_, options="--state rejected")
-        found.append(("List the rejected rows, to fix them in the source", command))
-    return [(text, f"whatsapp-flows {command}") for text, command in found]
+    return [
+        (f"{step.what}, or with {step.or_else}" if step.or_else else step.what, step.command(replay.id))
+        for step in steps
+    ]
 
 
 def _run_of(replay: Replay) -> tuple[str, str] | None:
-    """Return the replay DAG and the run that a replay of it is named after."""
-    prefix = f"{replay.flow_id}__"
-    if not replay.id.startswith(prefix):
-        return None
-    return f"{replay.flow_id}{REPLAY_SUFFIX}", replay.id.removeprefix(prefix)
+    """Return the replay DAG and the run that a replay is named after, if Airflow has that run."""
+    dag_id, run_id = f"{replay.flow_id}{REPLAY_SUFFIX}", run_of_replay(replay.flow_id, replay.id)
+    return None if run_id is None or not has_run(dag_id, run_id) else (dag_id, run_id)

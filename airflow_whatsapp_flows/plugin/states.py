@@ -55,6 +55,7 @@ FATES: Mapping[str | None, Look] = {
 }
 """Looks of attempts by their fate, which says whether the request arrived."""
 
+_LIVE = ("reading", "waiting", "running")
 _WRONG = (ContactState.FAILED, ContactState.IN_DOUBT, ContactState.REJECTED)
 
 
@@ -72,3 +73,8 @@ def replay_state(replay: Replay | RecentReplay, states: Mapping[ContactState, in
             return "waiting"
         return "running" if replay.ended_at is None else "stopped"
     return "errors" if any(states[state] for state in _WRONG) else "done"
+
+
+def is_live(replay: Replay | RecentReplay, states: Mapping[ContactState, int]) -> bool:
+    """Whether a replay may change by itself: what shows it reads it again. Arguments of :func:`replay_state`."""
+    return replay_state(replay, states) in _LIVE

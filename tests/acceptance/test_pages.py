@@ -1,8 +1,9 @@
 """Airflow's pages show text of flows and contacts as text, never as markup.
 
-The tests of our own pages are in ``tests/plugin``. Besides, the package passes two texts to Airflow as Markdown: the
-documentation of a DAG and the question of an approval. Everything else, such as labels, XComs, and notes, is plain text
-in Airflow. Airflow drops HTML in Markdown; these tests show that names and reasons are not parsed as Markdown either.
+The tests of our own pages are in ``tests/plugin``. Besides, the package passes three texts to Airflow as Markdown: the
+documentation of a DAG, that of a task (``tests/operators/test_task_docs.py``), and the question of an approval.
+Everything else, such as labels, XComs, and notes, is plain text in Airflow. Airflow drops HTML in Markdown; these tests
+show that names and reasons are not parsed as Markdown either.
 """
 
 from __future__ import annotations

@@ -12,19 +12,15 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.airflow.promises import report
-from tests.airflow.replay_with_killed_worker import running_airflow, wait_until
+from tests.airflow.replay_with_killed_worker import DAG_FILE, Api, run_one, running_airflow, wait_until
 from tests.servers.recording import RecordingServer
 
 FLOWS = 50
 BROKEN = "flow_07"
-DAG_FILE = """from airflow_whatsapp_flows import load_dags  # airflow dag
-globals().update(load_dags("flows"))
-"""
 HEALTH_FILE = """from airflow_whatsapp_flows.dag_factory import raise_faults  # airflow dag
 raise_faults("flows")
 """
@@ -106,33 +102,21 @@ def find_text(word: str, file: Path) -> tuple[int, int]:
     return number + 1, lines[number].index(f'"{word}"') + 1
 
 
-def import_errors(api: Callable[..., Any]) -> list[dict[str, Any]]:
+def import_errors(api: Api) -> list[dict[str, Any]]:
     """The import errors that Airflow shows."""
     found: list[dict[str, Any]] = api("GET", "/importErrors")["import_errors"]
     return found
 
 
-def dags(api: Callable[..., Any]) -> list[str]:
+def dags(api: Api) -> list[str]:
     """Ids of the DAGs that Airflow shows."""
     return [dag["dag_id"] for dag in api("GET", "/dags?limit=100")["dags"]]
 
 
-def is_stand_in(api: Callable[..., Any], dag_id: str) -> bool:
+def is_stand_in(api: Api, dag_id: str) -> bool:
     """Whether the DAG is the placeholder of a broken flow."""
     tasks = api("GET", f"/dags/{dag_id}/tasks")["tasks"]
     return any(task["class_ref"]["class_name"] == "FlowFaultOperator" for task in tasks)
-
-
-def run_one(api: Callable[..., Any], dag_id: str, run_id: str) -> str:
-    """Run a DAG once; returns its final state."""
-    api("POST", f"/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None})
-
-    def final_state() -> str | None:
-        state = api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
-        return state if state in ("success", "failed") else None
-
-    state: str = wait_until(f"the run {run_id} has ended", final_state)
-    return state
 
 
 if __name__ == "__main__":

@@ -11,64 +11,32 @@ StatsD listener has received the metrics::
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import tempfile
-import threading
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tests.airflow.promises import report
-from tests.airflow.replay_with_killed_worker import running_airflow, wait_until
+from tests.airflow.replay_with_killed_worker import DAG_FILE, Api, run_one, running_airflow
 from tests.servers.recording import Answer, Received, RecordingServer
+from tests.servers.statsd import DURATION, StatsdListener
 
 FLOW = "leads"
 REFUSED = "+525550000001"
-DAG_FILE = """from airflow_whatsapp_flows import load_dags
-globals().update(load_dags("flows"))
-"""
-Api = Callable[..., Any]
-
-
-class Listener(threading.Thread):
-    """A StatsD server that adds up the counters of this package."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        self.counts: Counter[str] = Counter()
-
-    def run(self) -> None:
-        while True:
-            for line in self._socket.recv(65_536).decode().splitlines():
-                name, _, rest = line.partition(":")
-                if name.startswith("airflow.whatsapp_flows."):
-                    value, _, kind = rest.partition("|")
-                    self.counts[name.removeprefix("airflow.whatsapp_flows.")] += int(value) if kind == "c" else 1
 
 
 def main() -> int:
     """Run all checks; returns 0 if every promise was kept."""
-    server, listener = RecordingServer(answer), Listener()
-    listener.start()
+    server, listener = RecordingServer(answer), StatsdListener()
     try:
         with tempfile.TemporaryDirectory(prefix="whatsapp-flows-airflow-") as name:
             folder = Path(name)
             write_dags(folder)
-            metrics = {
-                "AIRFLOW__METRICS__STATSD_ON": "True",
-                "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
-                "AIRFLOW__METRICS__STATSD_PORT": str(listener.port),
-            }
             ledger = f"sqlite:///{folder / 'ledger.db'}"
-            with running_airflow(folder, server.url, ledger, FLOW, metrics) as api:
+            with running_airflow(folder, server.url, ledger, FLOW, listener.settings()) as api:
                 return report([*flow_runs(api), *replay_run(api), *received_metrics(listener)])
     finally:
         server.close()
+        listener.close()
 
 
 def answer(request: Received) -> Answer:
@@ -101,28 +69,17 @@ def write_dags(folder: Path) -> None:
     (folder / "dags" / "flows" / f"{FLOW}.json").write_text(json.dumps(flow), encoding="utf-8")
 
 
-def end_of(api: Api, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> str:
-    """Trigger a DAG and return the state of its run."""
-    api("POST", f"/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}})
-    path = f"/dags/{dag_id}/dagRuns/{run_id}"
-    found: str = wait_until(
-        f"{dag_id} has ended",
-        lambda: (state := api("GET", path)["state"]) in ("success", "failed") and state,
-    )
-    return found
-
-
 def flow_runs(api: Api) -> list[str]:
     """The promises that two runs of the flow break."""
     broken = []
-    end_of(api, FLOW, "good", {"contact": {"phone": "+525550000009"}})
+    run_one(api, FLOW, "good", {"contact": {"phone": "+525550000009"}})
     links = api("GET", f"/dags/{FLOW}/dagRuns/good/taskInstances/save_lead/links")["extra_links"]
     if links.get("CRM record") != "https://crm.example.com/contacts/c%2F7":
         broken.append(f"the link to the record is {links}")
     about = api("GET", f"/dags/{FLOW}/tasks/save_lead")["doc_md"] or ""
     if "POST /contacts" not in about:
         broken.append(f"the task's documentation is {about!r}")
-    if end_of(api, FLOW, "refused", {"contact": {"phone": REFUSED}}) != "failed":
+    if run_one(api, FLOW, "refused", {"contact": {"phone": REFUSED}}) != "failed":
         broken.append("a refused action did not fail its run")
     log = api("GET", f"/dags/{FLOW}/dagRuns/refused/taskInstances/save_lead/logs/1?full_content=true")["content"]
     failures = [line for line in log if "Task failed" in line["event"]]
@@ -140,7 +97,7 @@ def replay_run(api: Api) -> list[str]:
     """The promises that the replay breaks."""
     broken = []
     dag_id = f"{FLOW}__replay"
-    if end_of(api, dag_id, "by-hand") != "success":
+    if run_one(api, dag_id, "by-hand") != "success":
         broken.append("the replay failed")
     run = f"/dags/{dag_id}/dagRuns/by-hand/taskInstances"
     tasks = [one for one in api("GET", run)["task_instances"] if one["task_id"] == "replay"]
@@ -157,15 +114,16 @@ def replay_run(api: Api) -> list[str]:
     return broken
 
 
-def received_metrics(listener: Listener) -> list[str]:
+def received_metrics(listener: StatsdListener) -> list[str]:
     """The promises that the metrics break."""
-    counts = dict(listener.counts)
+    counted, durations = listener.read()
+    counts = {**counted, DURATION: len(durations)}
     print(json.dumps(counts, indent=1), flush=True)
     expected = {
         "requests": 6,
         "requests.2xx": 4,
         "requests.4xx": 2,
-        "requests.duration": 6,
+        DURATION: 6,
         "contacts.completed": 3,
         "contacts.failed": 1,
     }

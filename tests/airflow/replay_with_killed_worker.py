@@ -233,6 +233,18 @@ def none_if_unreachable(ask: Callable[[], Any]) -> Any:
         return None
 
 
+def run_one(api: Api, dag_id: str, run_id: str, conf: Mapping[str, Any] | None = None) -> str:
+    """Run a DAG once; returns its final state."""
+    api("POST", f"/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}})
+
+    def final_state() -> str | None:
+        state = api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
+        return state if state in ("success", "failed") else None
+
+    state: str = wait_until(f"the run {run_id} of {dag_id} has ended", final_state)
+    return state
+
+
 def wait_until(what: str, ask: Callable[[], Any]) -> Any:
     """Poll until the answer is true, and return it."""
     end = time.monotonic() + PATIENCE

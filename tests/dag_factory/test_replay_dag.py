@@ -17,6 +17,7 @@ from airflow_whatsapp_flows import FlowFileError, build_replay_dag, load_dags
 from airflow_whatsapp_flows.dag_factory import raise_faults
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.operators import replay_run as operator_module
+from airflow_whatsapp_flows.operators.links import REPLAY_LINK
 from airflow_whatsapp_flows.operators.replay_steps import ReplayApprovalOperator
 from airflow_whatsapp_flows.operators.replay_steps_run import _groups
 from airflow_whatsapp_flows.replay.guards import Guards, Later
@@ -199,9 +200,20 @@ def test_settings_of_a_run_override_those_of_the_flow(above: int | None, asks: b
         pass
 
     approval = Approval(task_id="approve", plan_task="plan", approve_above=above, subject="?")
-    approval.execute.__wrapped__(approval, {"ti": SimpleNamespace(xcom_pull=lambda **_: told)})
+    linked: list[str] = []
+    ti = SimpleNamespace(xcom_pull=lambda **_: told, xcom_push=lambda key, value: linked.append(value))
+    approval.execute.__wrapped__(approval, {"ti": ti})
     assert bool(asked) is asks
     assert not asked or "of 12 responses would be sent** from " in asked[0]
+    assert linked == ["/whatsapp-flows/replays/f__1"]  # also while it waits
+
+
+def test_an_answered_approval_still_links_to_the_replay() -> None:
+    approval = ReplayApprovalOperator(task_id="approve", plan_task="plan", approve_above=0, subject="?")
+    ti = SimpleNamespace(xcom_pull=lambda **_: {"replay_id": "f__1"}, xcom_push=lambda **_: None)
+    answer = {"chosen_options": ["Approve"], "params_input": {}, "responded_at": dt.datetime.now(dt.timezone.utc)}
+    approval.execute_complete({"ti": ti, "task": approval}, {**answer, "responded_by_user": None})
+    assert REPLAY_LINK.get_link(approval, ti_key=None) == "/whatsapp-flows/replays/f__1"
 
 
 def test_the_approval_page_shows_a_masked_request_per_step(server: RecordingServer, responses: Path) -> None:

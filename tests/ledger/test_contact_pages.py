@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from airflow_whatsapp_flows.ledger import ContactState, Ledger, contact_pages
@@ -99,17 +101,15 @@ def test_filters_by_error_step_and_text(ledger: Ledger) -> None:
     change(ledger, ids[1], error='{"message":"50% off"}', path='["A\\u00f1o"]')
     change(ledger, ids[2], reason="Créate: 50 off", path='["Ask"]')
 
-    def ids_of(**chosen: object) -> list[str | None]:
-        return [one.response_id for one in find_contacts(ledger, replay.no, ContactFilter(**chosen)).contacts]  # type: ignore[arg-type]
+    def ids_of(**chosen: Any) -> list[str | None]:
+        return [one.response_id for one in find_contacts(ledger, replay.no, ContactFilter(**chosen)).contacts]
 
     assert ids_of(fingerprint="abc") == ["r-0"]
     assert ids_of(handled=True) == ["r-0"]
     assert ids_of(step='Ask "name"') == ["r-0"]
     assert ids_of(step="Año") == ["r-0", "r-1"]
     assert ids_of(text="50%") == ["r-1"]
-    assert ids_of(text="créATE") in (["r-2"], [])  # SQLite ignores the case of ASCII letters only
-    assert ids_of(text="crÉ") in (["r-2"], [])
-    assert ids_of(text="reate: 50") == ids_of(text="REATE: 50")
+    assert ids_of(text="créATE: 50") == ["r-2"]  # the case of other than ASCII letters depends on the database
     assert ids_of(text="' OR 1=1 --") == []
     assert ids_of(text="R-3") == ["r-3"]
 

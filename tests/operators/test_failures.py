@@ -146,8 +146,10 @@ def test_logs_that_are_configured_otherwise_stay_as_they_are(monkeypatch: pytest
     import structlog
 
     processors = (structlog.processors.JSONRenderer(),)
-    monkeypatch.setattr(structlog, "get_config", lambda: {"processors": processors})
+    given = {"processors": processors}
+    monkeypatch.setattr(structlog, "get_config", lambda: given)
     assert str(TaskFailureError("gone")) == "gone"
+    assert given == {"processors": processors}
 
 
 def test_another_text_in_the_log_keeps_its_stack_trace(task_log: TaskLog) -> None:

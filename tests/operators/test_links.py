@@ -44,6 +44,7 @@ def test_an_action_links_to_what_it_created(server: RecordingServer) -> None:
 def test_there_is_no_link_to_what_is_not_there(server: RecordingServer, answer: Answer) -> None:
     server.queued += [answer]
     done = run(action("Save", record_url=RECORD_URL, on_error="Sorry"), message("Sorry"))
+    assert done.states["save"] == "success"
     assert not done.xcom("save", LINK)
 
 
@@ -52,6 +53,7 @@ def test_a_sensitive_value_is_in_no_link(server: RecordingServer) -> None:
     conf = {"contact": {"phone": "1", "email": "secret-of-ana"}}
     save = action("Save", record_url=RECORD_URL, body={"email": "{{ contact.email }}"})
     done = run(save, conf=conf, sensitive=["contact.email"])
+    assert done.states["save"] == "success"
     assert not done.xcom("save", LINK)
 
 
@@ -79,7 +81,7 @@ def test_the_tasks_of_a_replay_link_to_its_page(server: RecordingServer, tmp_pat
     run = run_dag(dag)
     path = f"/whatsapp-flows/replays/{quote(f'leads__{run.run_id}', safe='')}"
     assert run.state == "success"
-    assert replay_links(run) == {"plan": path, "replay": path, "report": path}
+    assert replay_links(run) == {"plan": path, "approve": path, "replay": path, "report": path}
 
 
 @pytest.mark.parametrize("ends", [True, False], ids=["at-the-end", "while-it-runs"])
@@ -101,6 +103,7 @@ def test_the_page_is_linked_while_the_replay_runs_and_when_it_fails(
 def test_a_dry_run_has_no_page(server: RecordingServer, tmp_path: Path) -> None:
     block = {"source": str(write_responses(tmp_path, 1))}
     run = run_dag(build_replay_dag(load_flow(flow(action("Create"), replay=block))), {"dry_run": True})
+    assert run.states["plan"] == "success"
     assert not any(replay_links(run).values())
 
 

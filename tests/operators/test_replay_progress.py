@@ -112,7 +112,7 @@ def report(log: Any, context: Mapping[str, Any], total: int) -> ProgressReport:
     return ProgressReport(log, context, total)  # type: ignore[arg-type]
 
 
-def test_it_tells_states_rate_and_time_left() -> None:
+def test_reports_states_rate_and_time_left() -> None:
     store = Store()
     report(None, {"task_state_store": store}, 100).save({ContactState.COMPLETED: 20, ContactState.FAILED: 5})
     [(key, value)] = store.saved
@@ -131,9 +131,9 @@ def test_nothing_done_yet_gives_no_time_left() -> None:
 def test_a_store_that_fails_is_logged_once_and_not_asked_again(task_log: TaskLog) -> None:
     import logging
 
-    told = report(logging.getLogger("task"), {"task_state_store": Store(OSError("the server is gone"))}, 1)
-    told.save({})
-    told.save({})
+    own = report(logging.getLogger("task"), {"task_state_store": Store(OSError("the server is gone"))}, 1)
+    own.save({})
+    own.save({})
     assert [line for line in task_log.warnings if "the server is gone" in line] == [task_log.warnings[0]]
 
 
@@ -150,8 +150,8 @@ def test_nobody_waits_for_a_store_that_hangs(monkeypatch: pytest.MonkeyPatch) ->
             answers.wait(60)
 
     monkeypatch.setattr(replay_progress, "LAST_SAVE_SECONDS", 0.01)
-    told = report(None, {"task_state_store": HangingStore()}, 1)
-    told.save_last({ContactState.COMPLETED: 1})
+    own = report(None, {"task_state_store": HangingStore()}, 1)
+    own.save_last({ContactState.COMPLETED: 1})
 
     assert asked.wait(60)
     assert not answers.is_set()
@@ -160,8 +160,8 @@ def test_nobody_waits_for_a_store_that_hangs(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_last_progress_is_saved() -> None:
     store = Store()
-    told = report(None, {"task_state_store": store}, 2)
-    told.save_meanwhile({})
-    told.save_last({ContactState.COMPLETED: 2})
+    own = report(None, {"task_state_store": store}, 2)
+    own.save_meanwhile({})
+    own.save_last({ContactState.COMPLETED: 2})
 
     assert store.saved[-1][1]["done"] == 2

@@ -10,7 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from airflow_whatsapp_flows.flow.delivery.table import Fate
-from airflow_whatsapp_flows.ledger import ContactState, Ledger
+from airflow_whatsapp_flows.ledger import ContactState, Ledger, resolve
+from airflow_whatsapp_flows.ledger.claims import claim, release
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.schema import versions
 from tests.ledger.filling import a_replay, attempt, attempts_of, change, end, response, states_of
@@ -126,6 +127,16 @@ def test_a_request_from_another_site_is_refused(
     assert _is_unchanged(ledger, replay)
 
 
+def test_each_refusal_says_why(client_as: Callable[[str], TestClient], replay: Replay) -> None:
+    asked = {"Accept": "application/json"}
+    reply = client_as("viewer").post(RESOLVE, json=ONE, headers={**HEADERS, **asked})
+    needed = "It needs permission for the DAG of the flow. Ask an administrator of Airflow."
+    assert (reply.status_code, reply.json()["message"]) == (403, f"This is not allowed. {needed}")
+    reply = client_as("admin").post(RESOLVE, json=ONE, headers=asked)
+    why = "This request does not come from a page of WhatsApp flows."
+    assert (reply.status_code, reply.json()["message"]) == (403, f"This is not allowed. {why}")
+
+
 def test_another_site_is_never_allowed_to_ask(client: TestClient, replay: Replay) -> None:
     asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     reply = client.options(RESOLVE, headers={**asked, "Access-Control-Request-Headers": "x-whatsapp-flows"})
@@ -142,16 +153,16 @@ def test_other_methods_are_refused(client: TestClient, ledger: Ledger, replay: R
 @pytest.mark.parametrize(
     "value",
     [
-        {},
-        {"decision": "sent"},
-        {"decision": "perhaps", "response_id": "r-0"},
-        {"decision": "sent", "response_id": "r-0", "fingerprint": "lost"},
-        {"decision": "sent", "response_id": 0},
-        {"decision": ["sent"], "response_id": "r-0"},
-        {"decision": "sent", "response_id": "x" * 20_000},
-        {"decision": "sent", "response_id": "r-0\0"},
-        [],
-        "sent",
+        pytest.param({}, id="empty"),
+        pytest.param({"decision": "sent"}, id="no selection"),
+        pytest.param({"decision": "perhaps", "response_id": "r-0"}, id="unknown decision"),
+        pytest.param({"decision": "sent", "response_id": "r-0", "fingerprint": "lost"}, id="both selections"),
+        pytest.param({"decision": "sent", "response_id": 0}, id="number as id"),
+        pytest.param({"decision": ["sent"], "response_id": "r-0"}, id="list as decision"),
+        pytest.param({"decision": "sent", "response_id": "x" * 20_000}, id="long id"),
+        pytest.param({"decision": "sent", "response_id": "r-0\0"}, id="NUL in id"),
+        pytest.param([], id="list"),
+        pytest.param("sent", id="text"),
     ],
 )
 def test_an_invalid_request_changes_nothing(client: TestClient, ledger: Ledger, replay: Replay, value: Any) -> None:
@@ -171,8 +182,6 @@ def test_problems_are_told_as_json_to_a_script(client: TestClient, ledger: Ledge
 
 
 def test_a_running_replay_is_not_resolved(client: TestClient, ledger: Ledger, replay: Replay) -> None:
-    from airflow_whatsapp_flows.ledger.claims import claim, release
-
     with ledger.connect() as connection:
         held = claim(ledger, connection, replay.no, 0)
         assert held is not None
@@ -183,3 +192,20 @@ def test_a_running_replay_is_not_resolved(client: TestClient, ledger: Ledger, re
     assert reply.status_code == 409
     assert "running" in reply.json()["message"]
     assert _is_unchanged(ledger, replay)
+
+
+def test_a_replay_that_starts_meanwhile_may_have_changed(
+    client: TestClient, ledger: Ledger, replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = a_replay(ledger, [response(number) for number in range(10, 13)], "second", chunk_size=2)
+    for number, one in enumerate(end(ledger, second, [ContactState.IN_DOUBT] * 3), start=10):
+        change(ledger, one, fingerprint="lost", error=_ERROR)
+        attempt(ledger, f"r-{number}", Fate.UNKNOWN, second)
+    monkeypatch.setattr(resolve, "claim", lambda *where: claim(*where) if where[-1] == 0 else None)
+    reply = client.post(
+        RESOLVE.replace("first", "second"), json={"decision": "sent", "fingerprint": "lost"}, headers=HEADERS
+    )
+    assert reply.status_code == 409
+    assert "2 contacts were resolved before it started" in reply.json()["message"]
+    assert "changed" not in reply.json()  # the page is read again
+    assert states_of(ledger, second) == [PENDING, PENDING, IN_DOUBT]

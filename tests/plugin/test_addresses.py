@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from airflow_whatsapp_flows.ledger import Ledger
-from airflow_whatsapp_flows.plugin.addresses import name_of, segment
+from airflow_whatsapp_flows.plugin.addresses import decode_name, encode_name
 from tests.ledger.filling import a_replay, response
 
 pytestmark = pytest.mark.usefixtures("airflow")
@@ -21,11 +21,11 @@ NAMES += ["a\nb", "a\r\nb~0Ac"]
 @pytest.mark.parametrize("name", NAMES)
 def test_an_address_may_be_decoded_on_the_way(name: str) -> None:
     # Airflow's own address of a frame is decoded once, and what it then loads is encoded again by the browser.
-    decoded = unquote(segment(name))
+    decoded = unquote(encode_name(name))
     assert not set(decoded) & set("/?#%\\\r\n")
     assert decoded not in (".", "..")
-    assert name_of(segment(name)) == name
-    assert name_of(quote(decoded)) == name
+    assert decode_name(encode_name(name)) == name
+    assert decode_name(quote(decoded)) == name
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -34,8 +34,8 @@ def test_a_replay_may_have_any_name(
 ) -> None:
     use_ledger(sqlite_ledger.display_url)
     a_replay(sqlite_ledger, [response(1, id=name)], name)
-    for path in ("", "/progress", "/results.csv", f"/contacts/{segment(name)}"):
-        page = client.get(f"/whatsapp-flows/replays/{segment(name)}{path}")
+    for path in ("", "/progress", "/results.csv", f"/contacts/{encode_name(name)}"):
+        page = client.get(f"/whatsapp-flows/replays/{encode_name(name)}{path}")
         assert page.status_code == 200, path
     if name.strip(".") and not set("~\n") & set(name):  # the usual way to quote, which others may use for links
         assert client.get(f"/whatsapp-flows/replays/{quote(name, safe='')}").status_code == 200

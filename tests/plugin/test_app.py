@@ -6,19 +6,18 @@ from collections.abc import Callable
 from functools import reduce
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.plugin.app import create_app
 from tests.ledger.filling import a_replay, response
+from tests.plugin.pages import ROLES, client_of, mount_pages
 
 pytestmark = pytest.mark.usefixtures("airflow")
 
 PAGES = "/whatsapp-flows/"
 PATHS = ["", "replays", "replays.part"]
 PATHS += [f"replays/first{rest}" for rest in ("", "/progress", "/results.csv", "/results.jsonl", "/contacts/r-1")]
-ROLES = ["viewer", "user", "op", "admin"]
 
 
 @pytest.fixture(autouse=True)
@@ -46,12 +45,12 @@ def test_every_route_is_in_the_matrix_below() -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("path", PATHS)
-def test_every_role_may_look(client_as: Callable[[str], TestClient], role: str, path: str) -> None:
+def test_every_role_can_read_every_page(client_as: Callable[[str], TestClient], role: str, path: str) -> None:
     assert client_as(role).get(PAGES + path).status_code == 200
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_nobody_else_may(client_as: Callable[[str], TestClient], path: str) -> None:
+def test_rejects_anonymous_requests(client_as: Callable[[str], TestClient], path: str) -> None:
     page = client_as("anonymous").get(PAGES + path)
     assert page.status_code == 401
     assert "You are not logged in" in page.text
@@ -72,7 +71,7 @@ def test_a_page_is_only_read(client: TestClient, path: str, method: str) -> None
 
 
 @pytest.mark.parametrize("path", ["docs", "redoc", "openapi.json", "static/../app.py", "static/", "nothing"])
-def test_nothing_else_is_there(client_as: Callable[[str], TestClient], path: str) -> None:
+def test_serves_no_other_path(client_as: Callable[[str], TestClient], path: str) -> None:
     assert client_as("anonymous").get(PAGES + path).status_code == 404
 
 
@@ -98,12 +97,7 @@ def test_static_files_are_there_without_login(client_as: Callable[[str], TestCli
 
 
 def test_links_start_with_the_base_path_of_airflow(full_ledger: Ledger, tokens: dict[str, str]) -> None:
-    from airflow_whatsapp_flows.plugin import PREFIX, LazyApp
-    from tests.plugin.conftest import client_of
-
-    outer = FastAPI(root_path="/team/airflow")
-    outer.mount(PREFIX, LazyApp())
-    text = client_of(outer, tokens["viewer"]).get("/team/airflow/whatsapp-flows/").text
+    text = client_of(mount_pages("/team/airflow"), tokens["viewer"]).get("/team/airflow/whatsapp-flows/").text
     assert 'href="/team/airflow/whatsapp-flows/replays/first"' in text
     assert 'href="/team/airflow/" data-airflow' in text
     assert 'href="/whatsapp-flows' not in text

@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from html import unescape
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
 
+from airflow_whatsapp_flows import build_dag
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.plugin.states import FATES
-from tests.ledger.filling import a_replay, attempt, change, end, response, result
+from tests.airflow_runs import run_dag
+from tests.ledger.filling import FLOW_ID, a_replay, attempt, change, end, response, result
+from tests.operators.flows import action, flow
+from tests.plugin.pages import HOSTILE, follow_next, text_of
+from tests.servers.recording import RecordingServer
 
 pytestmark = pytest.mark.usefixtures("airflow")
 
 PAGES = "/whatsapp-flows/replays/first/contacts"
-HOSTILE = "\"'><script>alert(1)</script>\u202e\x01"
 
 
 @pytest.fixture
@@ -30,10 +33,6 @@ def replay(ledger: Ledger, ledger_url: str, use_ledger: Callable[[str], None]) -
     found = a_replay(ledger, [response(number) for number in range(3)])
     end(ledger, found, [ContactState.COMPLETED, ContactState.IN_DOUBT, ContactState.FAILED])
     return found
-
-
-def _text(page: Any) -> str:
-    return unescape(re.sub(r"<[^>]+>", "", page.text))
 
 
 def test_shows_the_walk_answers_and_attempts(client: TestClient, ledger: Ledger, replay: Replay) -> None:
@@ -49,7 +48,7 @@ def test_shows_the_walk_answers_and_attempts(client: TestClient, ledger: Ledger,
     attempt(ledger, "r-0", Fate.SUCCEEDED, replay, number=2, status_code=201, result=result({"id": 7}))
     page = client.get(f"{PAGES}/r-0")
     assert page.status_code == 200
-    text = _text(page)
+    text = text_of(page)
     for shown in (
         "503",
         "the server answered 503",
@@ -73,19 +72,19 @@ def test_says_whether_each_request_arrived(
     client: TestClient, ledger: Ledger, replay: Replay, fate: Fate | None
 ) -> None:
     attempt(ledger, "r-0", fate, replay)
-    assert FATES[fate.value if fate else None].meaning in _text(client.get(f"{PAGES}/r-0"))
+    assert FATES[fate.value if fate else None].meaning in text_of(client.get(f"{PAGES}/r-0"))
 
 
 def test_a_contact_in_doubt_comes_with_the_commands_that_resolve_it(client: TestClient, replay: Replay) -> None:
-    text = _text(client.get(f"{PAGES}/r-1"))
+    text = text_of(client.get(f"{PAGES}/r-1"))
     assert "whatsapp-flows replay resolve --as sent -- first r-1" in text
     assert "whatsapp-flows replay resolve --as not_sent -- first r-1" in text
-    assert "resolve" not in _text(client.get(f"{PAGES}/r-0"))
+    assert "resolve" not in text_of(client.get(f"{PAGES}/r-0"))
 
 
 def test_an_id_is_never_an_option_of_a_command(client: TestClient, ledger: Ledger, replay: Replay) -> None:
     change(ledger, 2, response_id="--fingerprint=f-lost")
-    text = _text(client.get(f"{PAGES}/--fingerprint=f-lost"))
+    text = text_of(client.get(f"{PAGES}/--fingerprint=f-lost"))
     assert "whatsapp-flows replay resolve --as not_sent -- first --fingerprint=f-lost" in text
     assert "first --fingerprint=f-lost --as" not in text
 
@@ -95,39 +94,37 @@ def test_an_id_that_cannot_be_seen_whole_has_no_command(
     client: TestClient, ledger: Ledger, replay: Replay, id_: str
 ) -> None:
     change(ledger, 2, response_id=id_)
-    text = _text(client.get(f"{PAGES}/{quote(id_, safe='')}"))
+    text = text_of(client.get(f"{PAGES}/{quote(id_, safe='')}"))
     assert "there is no command to copy" in text
     assert "whatsapp-flows replay" not in text
     assert "It arrived" in text
 
 
-def test_attempts_of_other_replays_and_dag_runs_are_linked(client: TestClient, ledger: Ledger, replay: Replay) -> None:
+def test_attempts_of_other_replays_are_linked(client: TestClient, ledger: Ledger, replay: Replay) -> None:
     second = a_replay(ledger, [response(1)], "second/x", force=True)
     attempt(ledger, "r-1", Fate.SUCCEEDED, second)
-    attempt(ledger, "r-1", Fate.UNKNOWN, number=2, origin='{"dag":"lead","run":"manual__1","task":"create","try":1}')
-    page = client.get(f"{PAGES}/r-1").text
-    assert 'href="/whatsapp-flows/replays/second~2Fx"' in page
-    assert 'href="/dags/lead/runs/manual__1" data-airflow' in page
+    assert 'href="/whatsapp-flows/replays/second~2Fx"' in client.get(f"{PAGES}/r-1").text
+
+
+def test_an_attempt_of_a_dag_run_is_linked(client: TestClient, replay: Replay, server: RecordingServer) -> None:
+    run = run_dag(build_dag(flow(action("Create"), id=FLOW_ID)), response(0))
+    assert run.state == "success"
+    page = client.get(f"{PAGES}/r-0").text
+    assert f'href="/dags/{FLOW_ID}/runs/{quote(run.run_id, safe="")}" data-airflow>{FLOW_ID} · {run.run_id}</a>' in page
 
 
 def test_a_persons_decision_is_shown_with_who_and_when(client: TestClient, ledger: Ledger, replay: Replay) -> None:
     decided = {"resolved": "not_sent", "by": "ana <b>", "at": 1000.0, "was": {}}
     attempt(ledger, "r-1", Fate.NOT_SENT, replay, origin=json.dumps(decided))
-    text = _text(client.get(f"{PAGES}/r-1"))
+    text = text_of(client.get(f"{PAGES}/r-1"))
     assert "not_sent, by ana <b>, 1970-01-01 00:16:40 UTC" in text
 
 
 def test_attempts_are_paged(client: TestClient, ledger: Ledger, replay: Replay) -> None:
     for number in range(1, 121):
         attempt(ledger, "r-0", Fate.SUCCEEDED, replay, number=number, key=f"key-{number:04}")
-    path, found = f"{PAGES}/r-0", []
-    for _ in range(5):
-        page = client.get(path)
-        found += re.findall(r"key-\d{4}", page.text)
-        following = re.search(r'href="([^"]+)">Next</a>', page.text)
-        if following is None:
-            break
-        path = unescape(following[1])
+    pages = follow_next(client, f"{PAGES}/r-0")
+    found = [key for page in pages for key in re.findall(r"key-\d{4}", page.text)]
     assert found == [f"key-{number:04}" for number in range(1, 121)]
 
 

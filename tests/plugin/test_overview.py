@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -15,13 +16,14 @@ from airflow_whatsapp_flows.dag_factory.replay_dag import build_replay_dag
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.schema import replays, versions
+from airflow_whatsapp_flows.plugin import access, overview
 from airflow_whatsapp_flows.plugin.airflow_tables import FlowDag
-from tests.ledger.filling import a_replay, end, response
+from tests.ledger.filling import FLOW_ID, a_replay, end, response
+from tests.plugin.pages import HOSTILE
 
 pytestmark = pytest.mark.usefixtures("airflow")
 
 PAGES = "/whatsapp-flows/"
-HOSTILE = '"><script>alert(1)</script>'
 STATES = [ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT]
 
 
@@ -78,18 +80,18 @@ def test_shows_the_last_replays_with_their_states(client: TestClient, full_ledge
     assert 'data-refresh="/whatsapp-flows/replays.part"' in page.text  # a contact is pending
 
 
+def _hide_lead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "_is_authorized", lambda user, dag_id, *_: dag_id != FLOW_ID)
+
+
 def test_only_the_replays_of_flows_that_the_user_may_read_are_shown(
     client: TestClient, full_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_whatsapp_flows.plugin.access.may", lambda user, dag_id, method="GET": dag_id != "lead")
+    _hide_lead(monkeypatch)
     for path in (PAGES, f"{PAGES}replays", f"{PAGES}replays.part"):
         page = client.get(path)
         assert page.status_code == 200
         assert "first" not in page.text.partition("<tbody>")[2], path
-
-
-def _hide_lead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_whatsapp_flows.plugin.access.may", lambda user, dag_id, method="GET": dag_id != "lead")
 
 
 def test_newer_replays_of_hidden_flows_hide_no_other(
@@ -118,9 +120,7 @@ def test_hidden_flows_are_no_pages_of_the_list(
     monkeypatch.setattr("airflow_whatsapp_flows.plugin.overview.flow_dags", dags)
     monkeypatch.setattr("airflow_whatsapp_flows.plugin.overview._FLOWS", 2)
     readable = {"a1", "b"}
-    monkeypatch.setattr(
-        "airflow_whatsapp_flows.plugin.access.may", lambda user, dag_id, method="GET": dag_id in readable
-    )
+    monkeypatch.setattr(access, "_is_authorized", lambda user, dag_id, *_: dag_id in readable)
     page = client.get(PAGES).text
     assert 'href="/dags/a1"' in page
     assert 'href="/dags/b"' in page
@@ -144,6 +144,14 @@ def test_refreshing_ends_with_the_last_contact(client: TestClient, full_ledger: 
     assert "data-refresh" not in client.get(PAGES).text
 
 
+def test_a_stopped_replay_is_not_asked_for_again(client: TestClient, full_ledger: Ledger) -> None:
+    with full_ledger.write() as connection:
+        connection.execute(replays.update().values(started_at=900.0, ended_at=1000.0))
+    assert "Stopped" in client.get(PAGES).text
+    assert "data-refresh" not in client.get(PAGES).text
+    assert "data-ended" in client.get(f"{PAGES}replays.part").text
+
+
 def test_replays_are_searched_and_paged(client: TestClient, full_ledger: Ledger) -> None:
     for number in range(60):
         a_replay(full_ledger, [], f"batch 100%_{number}")
@@ -157,10 +165,11 @@ def test_replays_are_searched_and_paged(client: TestClient, full_ledger: Ledger)
 
 
 def test_every_text_is_escaped(client: TestClient, full_ledger: Ledger) -> None:
-    a_replay(full_ledger, [response(9)], f"{HOSTILE}\u202e\x01")
+    a_replay(full_ledger, [response(9)], HOSTILE)
     with full_ledger.write() as connection:
         connection.execute(replays.update().values(note=HOSTILE + "x" * 1_000_000))
-    for path in (PAGES, f"{PAGES}replays", f"{PAGES}replays?q={HOSTILE}", f"{PAGES}?q={HOSTILE}"):
+    typed = quote(HOSTILE[:-2])  # a field keeps the controls that somebody typed
+    for path in (PAGES, f"{PAGES}replays", f"{PAGES}replays?q={typed}", f"{PAGES}?q={typed}"):
         page = client.get(path)
         assert page.status_code == 200
         assert "<script>alert" not in page.text
@@ -269,6 +278,24 @@ def test_faults_of_flow_files_come_with_their_line(
     assert "not for this page" not in text
     assert f"{tmp_path}/gone.json:1:1" in text
     assert "ModuleNotFoundError" not in text
+
+
+def test_only_files_of_shown_faults_are_read_each_once(
+    client: TestClient, import_error: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path))
+    files = [tmp_path / f"offer_{number}.json" for number in range(15)]
+    for file in files:
+        file.write_text('{"flow_format": 1,\n "nextt": "x", "stepss": []}')
+    lines = [f"{file}:2:{column}: unknown key {column}" for file in files for column in (2, 16)]
+    import_error("airflow_whatsapp_flows.errors.FlowFileError: " + "\n".join(lines))
+    read: list[str] = []
+    original = overview.read_flow_text
+    monkeypatch.setattr(overview, "read_flow_text", lambda path: read.append(path.name) or original(path))
+    text = client.get(PAGES).text
+    assert text.count("^^^^^^^") == 20
+    assert "10 more faults" in text
+    assert sorted(read) == sorted(file.name for file in files[:10])
 
 
 def test_faults_are_shown_only_to_who_may_see_import_errors(

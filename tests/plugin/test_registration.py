@@ -13,12 +13,11 @@ from airflow_whatsapp_flows.provider_info import get_provider_info
 
 IMPORTED_LATER = ("fastapi.staticfiles", "airflow_whatsapp_flows.plugin.app", "airflow_whatsapp_flows.ledger")
 COST = f"""
-import sys, time
+import sys
 from airflow.sdk import plugins_manager
 before = set(sys.modules)
-start = time.process_time()
 import airflow_whatsapp_flows.plugin
-print(time.process_time() - start, len(set(sys.modules) - before), *[m for m in {IMPORTED_LATER} if m in sys.modules])
+print(len(set(sys.modules) - before), *[m for m in {IMPORTED_LATER} if m in sys.modules])
 """
 
 
@@ -44,7 +43,6 @@ def test_airflow_accepts_it() -> None:
 
 def test_importing_it_imports_none_of_the_pages() -> None:
     run = subprocess.run([sys.executable, "-c", COST], capture_output=True, text=True, check=True)
-    seconds, modules, *others = run.stdout.split()
+    modules, *others = run.stdout.split()
     assert others == []
     assert int(modules) <= 2
-    assert float(seconds) < 0.05

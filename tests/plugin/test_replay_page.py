@@ -8,22 +8,28 @@ import json
 import re
 from collections.abc import Callable
 from html import unescape
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
 
+from airflow_whatsapp_flows.dag_factory.replay_dag import build_replay_dag
 from airflow_whatsapp_flows.flow.delivery.table import Fate
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.schema import contacts, replays
-from tests.ledger.filling import a_replay, attempt, change, end, response, result
+from tests.airflow_runs import run_dag
+from tests.ledger.filling import FLOW_ID, a_replay, attempt, change, end, response, result
+from tests.operators.flows import action, flow
+from tests.plugin.pages import HOSTILE, follow_next, text_of
+from tests.servers.recording import RecordingServer
 
 pytestmark = pytest.mark.usefixtures("airflow")
 
 PAGES = "/whatsapp-flows/replays"
 STATES = [ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT, ContactState.FAILED]
-HOSTILE = "\"'><script>alert(1)</script>\u202e\x01"
 
 
 def _error(kind: str, status: int | None) -> str:
@@ -47,10 +53,6 @@ def full_ledger(ledger: Ledger, ledger_url: str, use_ledger: Callable[[str], Non
     return ledger
 
 
-def _text(page: Any) -> str:
-    return unescape(re.sub(r"<[^>]+>", "", page.text))
-
-
 def _ids_in(page: Any) -> list[str]:
     table = page.text.partition('id="contacts"')[2]
     return re.findall(r"/contacts/([^?\"]+)\?row=", table)
@@ -67,7 +69,7 @@ def test_shows_how_many_contacts_are_in_each_state(client: TestClient, full_ledg
 
 
 def test_shows_errors_with_the_next_step_and_its_command(client: TestClient, full_ledger: Ledger) -> None:
-    text = _text(client.get(f"{PAGES}/first"))
+    text = text_of(client.get(f"{PAGES}/first"))
     assert "Create · status 422 · crm:443 · no" in text
     assert "the server rejected the data" in text
     assert "whatsapp-flows replay retry --fingerprint f-422 first" in text
@@ -81,7 +83,7 @@ def test_shows_errors_with_the_next_step_and_its_command(client: TestClient, ful
 def test_commands_name_the_replay_safely(client: TestClient, full_ledger: Ledger) -> None:
     with full_ledger.write() as connection:
         connection.execute(replays.update().values(id="a b; rm -rf $HOME"))
-    assert "replay retry 'a b; rm -rf $HOME'" in _text(client.get(f"{PAGES}/a%20b%3B%20rm%20-rf%20%24HOME"))
+    assert "replay retry 'a b; rm -rf $HOME'" in text_of(client.get(f"{PAGES}/a%20b%3B%20rm%20-rf%20%24HOME"))
 
 
 def test_no_command_has_a_replay_as_its_option(client: TestClient, full_ledger: Ledger) -> None:
@@ -89,7 +91,7 @@ def test_no_command_has_a_replay_as_its_option(client: TestClient, full_ledger: 
         connection.execute(replays.update().values(id="--accept-duplicates"))
     page = client.get(f"{PAGES}/--accept-duplicates").text
     commands = [unescape(one) for one in re.findall(r"whatsapp-flows replay (?:retry|resolve|results) [^<]*", page)]
-    assert len(commands) == 5
+    assert len(commands) == 7
     for command in commands:
         assert command.count("--accept-duplicates") == 1
         assert " -- --accept-duplicates" in command
@@ -99,7 +101,7 @@ def test_no_command_has_a_replay_as_its_option(client: TestClient, full_ledger: 
 def test_a_replay_that_cannot_be_seen_whole_has_no_command(client: TestClient, full_ledger: Ledger, id_: str) -> None:
     with full_ledger.write() as connection:
         connection.execute(replays.update().values(id=id_))
-    text = _text(client.get(f"{PAGES}/{quote(id_, safe='')}"))
+    text = text_of(client.get(f"{PAGES}/{quote(id_, safe='')}"))
     assert "there is no command to copy" in text
     assert "whatsapp-flows replay" not in text
 
@@ -160,15 +162,9 @@ def test_any_text_can_be_searched_for(client: TestClient, full_ledger: Ledger, t
 
 def test_contacts_are_paged(client: TestClient, full_ledger: Ledger) -> None:
     a_replay(full_ledger, [response(number) for number in range(100, 220)], "large", chunk_size=30)
-    path, found = f"{PAGES}/large?q=r-", []
-    for _ in range(10):
-        page = client.get(path)
-        found += _ids_in(page)
-        following = re.search(r'href="([^"]+)">Next</a>', page.text)
-        if following is None:
-            break
-        path = unescape(following[1])
-        assert "q=r-" in path
+    pages = list(follow_next(client, f"{PAGES}/large?q=r-"))
+    assert all("q=r-" in str(page.url) for page in pages)
+    found = [id_ for page in pages for id_ in _ids_in(page)]
     assert found == [f"r-{number}" for number in range(100, 220)]
 
 
@@ -182,8 +178,13 @@ def test_progress_is_a_part_that_ends_with_the_replay(client: TestClient, full_l
     assert "left" in part.text
     with full_ledger.write() as connection:
         connection.execute(replays.update().values(ended_at=1000.0))
-    assert "data-ended" in client.get(f"{PAGES}/first/progress").text
+    ended = client.get(f"{PAGES}/first/progress").text
+    assert "data-ended" in ended
+    assert "The replay has stopped." in ended  # a contact is pending
     assert "data-refresh" not in client.get(f"{PAGES}/first").text
+    with full_ledger.write() as connection:
+        connection.execute(contacts.delete().where(contacts.c.state == ContactState.PENDING.value))
+    assert "The replay has ended." in client.get(f"{PAGES}/first/progress").text
 
 
 def test_downloads_are_what_the_command_prints(
@@ -209,11 +210,23 @@ def test_a_name_of_a_file_is_harmless(client: TestClient, full_ledger: Ledger) -
     assert page.headers["content-disposition"] == 'attachment; filename=".._x___filename_y.csv"'
 
 
-def test_a_run_of_the_replay_dag_is_linked(client: TestClient, full_ledger: Ledger) -> None:
+def test_a_run_of_the_replay_dag_is_linked(
+    client: TestClient, full_ledger: Ledger, server: RecordingServer, tmp_path: Path
+) -> None:
+    source = tmp_path / "responses.jsonl"
+    source.write_text(json.dumps(response(9)), encoding="utf-8")
+    run = run_dag(build_replay_dag(load_flow(flow(action("Create"), id=FLOW_ID, replay={"source": str(source)}))))
+    assert run.state == "success"
+    page = client.get(f"{PAGES}/{quote(f'{FLOW_ID}__{run.run_id}', safe='')}")
+    assert f'href="/dags/{FLOW_ID}__replay/runs/{quote(run.run_id, safe="")}" data-airflow' in page.text
+
+
+def test_a_replay_with_the_name_of_no_run_links_to_none(client: TestClient, full_ledger: Ledger) -> None:
     with full_ledger.write() as connection:
-        connection.execute(replays.update().values(id="lead__manual__2026-11-29T10:00:00+00:00"))
-    page = client.get(f"{PAGES}/lead__manual__2026-11-29T10%3A00%3A00%2B00%3A00")
-    assert 'href="/dags/lead__replay/runs/manual__2026-11-29T10%3A00%3A00%2B00%3A00" data-airflow' in page.text
+        connection.execute(replays.update().values(id=f"{FLOW_ID}__second-try"))
+    page = client.get(f"{PAGES}/{FLOW_ID}__second-try")
+    assert page.status_code == 200
+    assert "/runs/" not in page.text
 
 
 def test_texts_of_any_kind_and_length_are_shown_as_text(client: TestClient, full_ledger: Ledger) -> None:
@@ -289,4 +302,4 @@ def test_a_secret_is_on_no_page(client: TestClient, full_ledger: Ledger, monkeyp
         page = client.get(path)
         assert page.status_code == 200
         assert canary not in page.text, path
-    assert '"token":"***"' in _text(client.get(f"{PAGES}/secret/contacts/r-301"))
+    assert '"token":"***"' in text_of(client.get(f"{PAGES}/secret/contacts/r-301"))

@@ -8,10 +8,10 @@ from pathlib import Path
 from airflow_whatsapp_flows.cli import REFUSED
 from airflow_whatsapp_flows.cli.ledger.confirmation import agreed
 from airflow_whatsapp_flows.cli.ledger_access import ledger_url
-from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.ledger.acceptance import accept as accept_file
 from airflow_whatsapp_flows.ledger.engine import display_url, read_url
 from airflow_whatsapp_flows.ledger.marks import read_mark
+from airflow_whatsapp_flows.quantities import plural
 
 
 def accept(options: argparse.Namespace) -> int:

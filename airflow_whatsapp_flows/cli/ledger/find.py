@@ -9,12 +9,13 @@ from dataclasses import asdict
 from typing import Any
 
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger
-from airflow_whatsapp_flows.cli.tables import moment, plain, plural
+from airflow_whatsapp_flows.cli.tables import moment, plain
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE, email_key
 from airflow_whatsapp_flows.flow.phones import has_several_phones, looks_like_phone
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.person_history import Person, SentAttempt, find_person, find_sent
+from airflow_whatsapp_flows.quantities import plural
 
 KINDS = (PHONE, EMAIL, "id", "user_id")
 """Identifiers to search for, named as the command-line options."""

@@ -9,10 +9,11 @@ from airflow_whatsapp_flows.cli import REFUSED, UNFINISHED
 from airflow_whatsapp_flows.cli.ledger.confirmation import agreed
 from airflow_whatsapp_flows.cli.ledger.find import identifier_of, person_of
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger
-from airflow_whatsapp_flows.cli.tables import plain, plural
+from airflow_whatsapp_flows.cli.tables import plain
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.purge import DataSelection, StoredData, find_data
 from airflow_whatsapp_flows.ledger.purge import purge as erase
+from airflow_whatsapp_flows.quantities import plural
 from airflow_whatsapp_flows.replay.status import get_replay
 
 

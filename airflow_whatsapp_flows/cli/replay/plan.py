@@ -13,12 +13,13 @@ from typing import Any
 from airflow_whatsapp_flows.cli.ledger_access import ledger_url, open_ledger
 from airflow_whatsapp_flows.cli.replay.progress import show_reading
 from airflow_whatsapp_flows.cli.replay.settings import prepare, replay_request, source_spec
-from airflow_whatsapp_flows.cli.tables import duration, plain, plural, table
+from airflow_whatsapp_flows.cli.tables import plain, table
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.engine import is_missing_file
 from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.quantities import duration, plural
 from airflow_whatsapp_flows.replay.create import find_existing_replay
 from airflow_whatsapp_flows.replay.estimate import DEPENDS
 from airflow_whatsapp_flows.replay.plan import Load, Plan, PlanRequest

@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from airflow_whatsapp_flows.cli.tables import duration
 from airflow_whatsapp_flows.cli.terminal import raw_stderr
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.quantities import duration
 from airflow_whatsapp_flows.replay.progress import Progress
 
 _BAR_SECONDS = 0.25

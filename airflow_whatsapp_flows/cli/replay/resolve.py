@@ -11,13 +11,13 @@ from typing import Any
 
 from airflow_whatsapp_flows.cli import REFUSED, USAGE
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger, user_name
-from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.errors import ReplayError, ResponseError
 from airflow_whatsapp_flows.flow.storable import storable_text
 from airflow_whatsapp_flows.flow.walk.response_text import parse_response
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.resolve import Resolution, ResolveResult, ResolveSelection
 from airflow_whatsapp_flows.ledger.resolve import resolve as settle
+from airflow_whatsapp_flows.quantities import plural
 from airflow_whatsapp_flows.replay.commands import replay_command
 from airflow_whatsapp_flows.replay.status import get_replay
 

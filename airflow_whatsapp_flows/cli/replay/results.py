@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from airflow_whatsapp_flows.cli import USAGE
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger
-from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.results import ContactResult, contact_results, iter_responses
+from airflow_whatsapp_flows.quantities import plural
 from airflow_whatsapp_flows.replay.result_rows import csv_head, csv_line, json_line
 from airflow_whatsapp_flows.replay.status import get_replay
 

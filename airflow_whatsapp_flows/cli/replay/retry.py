@@ -9,7 +9,6 @@ from airflow_whatsapp_flows.cli import USAGE
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger, user_name
 from airflow_whatsapp_flows.cli.replay.run import interrupt_on_sigterm, send_pending
 from airflow_whatsapp_flows.cli.replay.settings import prepare
-from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.literal_secrets import lacks_secrets
@@ -19,6 +18,7 @@ from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.retry import RetryResult, RetrySelection, walk_again
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.quantities import plural
 from airflow_whatsapp_flows.replay.commands import replay_command
 from airflow_whatsapp_flows.replay.renames import load_step_identities, rename_steps
 from airflow_whatsapp_flows.replay.status import get_replay

@@ -19,13 +19,13 @@ from airflow_whatsapp_flows.cli.replay.progress import Display, Runner, Watched,
 from airflow_whatsapp_flows.cli.replay.settings import Prepared, prepare, replay_request, source_spec
 from airflow_whatsapp_flows.cli.replay.summary import Summary, errors_json, status_json, summary_of, summary_text
 from airflow_whatsapp_flows.cli.replay.workers import count_workers, workers_of
-from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.errors import FlowsError, LedgerError, LedgerReplacedError, ReplayError
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, find_pending_chunks, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.quantities import plural
 from airflow_whatsapp_flows.replay.create import create_or_resume_replay
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.renames import rename_steps

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_whatsapp_flows.cli import STOPPED, UNFINISHED
-from airflow_whatsapp_flows.cli.tables import duration, moment, plain, plural, table
+from airflow_whatsapp_flows.cli.tables import moment, plain, table
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.database import Ledger
@@ -24,8 +24,9 @@ from airflow_whatsapp_flows.ledger.groups import (
 )
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.quantities import duration, plural
 from airflow_whatsapp_flows.replay.budget import too_many_handled
-from airflow_whatsapp_flows.replay.commands import replay_command
+from airflow_whatsapp_flows.replay.next_steps import SHOW_IN_DOUBT, next_steps
 from airflow_whatsapp_flows.replay.report import (
     counts_of,
     deliveries_of,
@@ -155,7 +156,7 @@ def summary_text(summary: Summary) -> str:
         lines += ["", f"not a success: {summary.too_many_handled}"]
     lines += [line for group in summary.reasons for line in _reason_lines(group)]
     lines += [line for group in summary.errors for line in _error_lines(summary, group)]
-    following = list(_next_steps(summary))
+    following = list(_next_lines(summary))
     if following:
         lines += ["", "next steps", *(f"  {line}" for line in following)]
     return "\n".join(plain(line) for text in lines for line in text.split("\n"))
@@ -196,38 +197,17 @@ def _error_lines(summary: Summary, group: ErrorGroup) -> Iterator[str]:
     yield f"  → {suggestion_of(group, summary.delivery)}"
 
 
-def _may_be_repeated(summary: Summary) -> set[bool]:
-    """Return whether the requests in doubt may be resent; both values if that differs."""
-    steps = [group.sample.error and group.sample.error["step"] for group in summary.errors if group.in_doubt]
-    modes = [summary.delivery.get(step or "", Delivery.AT_MOST_ONCE) for step in steps]
-    return {mode is not Delivery.AT_MOST_ONCE for mode in modes} or {False}
-
-
-def _next_steps(summary: Summary) -> Iterator[str]:
+def _next_lines(summary: Summary) -> Iterator[str]:
     states, id_ = summary.tally.states, summary.replay.id
-
-    def command(verb: str, options: str = "", *names: str) -> str:
-        given = " ".join(filter(None, (options, summary.ledger_words)))
-        return f"whatsapp-flows {replay_command(verb, id_, *names, options=given)}"
-
     if states[ContactState.PENDING] or not summary.replay.sealed:
         pending = states[ContactState.PENDING]
         yield f"{plural(pending, 'contact')} pending: rerun the same command with {shlex.quote(f'--replay-id={id_}')}"
-    if states[ContactState.FAILED]:
-        yield f"show failed contacts:     {command('results', '--state failed')}"
-        yield f"retry them:               {command('retry')}"
-    if summary.tally.handled:
-        yield f"retry handled errors:     {command('retry', '--handled')}"
-    if states[ContactState.IN_DOUBT]:
-        oldest = f"  (oldest: {summary.in_doubt[0]}, {moment(summary.in_doubt[1])} UTC)" if summary.in_doubt else ""
-        yield f"show what is in doubt:    {command('results', '--state in_doubt')}{oldest}"
-        repeated = _may_be_repeated(summary)
-        if True in repeated:
-            yield f"retry them:               {command('retry', '--state in_doubt')}"
-        if False in repeated:
-            yield f"record the outcome:       {command('resolve', '--as sent', 'RESPONSE')}, or --as not_sent"
+    for step in next_steps(summary.tally, summary.errors, summary.delivery):
+        after = f", or {step.or_else}" if step.or_else else ""
+        if step == SHOW_IN_DOUBT and summary.in_doubt:
+            after = f"  (oldest: {summary.in_doubt[0]}, {moment(summary.in_doubt[1])} UTC)"
+        yield f"{step.what + ':':26}{step.command(id_, summary.ledger_words)}{after}"
     if states[ContactState.REJECTED]:
-        yield f"show rejected rows:       {command('results', '--state rejected')}"
         yield "fix them in the source, and run them as a separate replay"
 
 

@@ -1,6 +1,6 @@
 "use strict";
-// Everything works without this script, except that times are in UTC, parts do not refresh themselves, and links to
-// Airflow's own pages need another tab.
+// Without this script everything can still be read, but times are in UTC, parts do not refresh themselves, links to
+// Airflow's own pages need another tab, and nothing can be changed or copied.
 
 const zone = () => {
   const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -92,12 +92,19 @@ const closeDialog = (event) => {
   if (event.target.closest("button[data-close]")) event.target.closest("dialog").close();
 };
 
+// What was shown may no longer be true after a request, unless its reply says so.
+const readAgain = (event) => {
+  if (event.target.dataset.stale) location.reload();
+};
+
 const send = async (event) => {
   const form = event.target.closest("form[data-action]");
   if (!form) return;
   event.preventDefault();
   const note = form.querySelector("[role=status]");
   const button = form.querySelector("button[type=submit]");
+  const dialog = form.closest("dialog");
+  dialog.dataset.stale = "1";
   button.disabled = true;
   note.textContent = "Sending …";
   try {
@@ -111,8 +118,9 @@ const send = async (event) => {
     note.textContent = done.message;
     if (reply.ok && done.changed) setTimeout(() => location.reload(), 1500);
     else button.disabled = false;
+    if (done.changed === false) delete dialog.dataset.stale;
   } catch {
-    note.textContent = "There was no reply. Reload the page to see whether it was recorded.";
+    note.textContent = "There was no reply. Close this to see whether it was recorded.";
     button.disabled = false;
   }
 };
@@ -120,3 +128,4 @@ const send = async (event) => {
 document.addEventListener("click", openDialog);
 document.addEventListener("click", closeDialog);
 document.addEventListener("submit", send);
+document.addEventListener("close", readAgain, true); // it does not bubble
