@@ -210,7 +210,13 @@ def _add_retry(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     command.add_argument("id", metavar="ID", help="id of the replay")
     _add_states(command, "only contacts in this state; may be repeated; default: failed")
-    command.add_argument("--step", metavar="NAME", help="only contacts whose last attempt of this action was an error")
+    command.add_argument(
+        "--step",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="only contacts whose last attempt of this action was an error; may be repeated",
+    )
     command.add_argument("--outcome", choices=("error",), help="how the last attempt ended; with --step")
     command.add_argument(
         "--handled",
@@ -219,6 +225,13 @@ def _add_retry(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     command.add_argument(
         "--fingerprint", metavar="F", help="only contacts with this error, as shown by `replay status`"
+    )
+    command.add_argument(
+        "--response",
+        metavar="RESPONSE",
+        action="append",
+        default=[],
+        help="only contacts with this response id; may be repeated",
     )
     command.add_argument(
         "--since",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG
 from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # it has no types
 
 from airflow_whatsapp_flows.dag_factory.airflow_block import (
@@ -17,6 +17,7 @@ from airflow_whatsapp_flows.dag_factory.airflow_block import (
     start_date,
     tags,
 )
+from airflow_whatsapp_flows.dag_factory.replay_params import RETRY, build_replay_params
 from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX, replay_of_run
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.format import ReplayFormat
@@ -76,7 +77,7 @@ def build_replay_dag(flow: Flow) -> DAG:
         start_date=start_date(flow) or dt.datetime(2020, 1, 1, tzinfo=ZoneInfo(flow.timezone)),
         catchup=flow.airflow.catchup,
         max_active_runs=1,
-        params=_params(block),
+        params=build_replay_params(flow, block),
         tags=tags(flow, "replay"),
         default_args=default_args(flow),
         doc_md=f"Sends recorded responses through the WhatsApp flow `{flow.id}`.",
@@ -88,7 +89,7 @@ def build_replay_dag(flow: Flow) -> DAG:
 
 
 def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
-    replay_id = replay_of_run(flow.id, "{{ run_id }}")
+    replay_id = f"{{{{ params.retry_of or '{replay_of_run(flow.id, '')}' ~ run_id }}}}"
     inlets, outlets = assets(flow)
     plan = ReplayPlanOperator(
         task_id="plan",
@@ -97,6 +98,7 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         replay_id=replay_id,
         note="{{ params.note or '' }}",
         only_plan="{{ params.dry_run }}",
+        retry=RETRY,
         doc_md=_DOCS["plan"],
         **retry_args(flow),
     )
@@ -162,14 +164,3 @@ def _check_schedule(flow: Flow, schedule: str | None) -> None:
     # Airflow would only report this when it stores the DAG, for the entire file.
     what = f"{schedule!r} is neither a cron expression such as '0 3 * * *' nor an Airflow preset such as '@daily'"
     raise FlowFileError(flow.id, [Fault(what, ("replay", "schedule"))])
-
-
-def _params(block: ReplayFormat) -> dict[str, Param]:
-    source = "a path, a glob, or an object storage URL; with a query, a database URL or the id of a connection"
-    return {
-        "source": Param(block.source, type=["string", "null"], title="Source of the responses", description=source),
-        "dry_run": Param(
-            False, type="boolean", title="Dry run", description="plan and count, without sending or storing anything"
-        ),
-        "note": Param(None, type=["string", "null"], title="Note", description="reason, stored with the replay"),
-    }

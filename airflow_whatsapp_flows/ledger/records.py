@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Connection, Row, literal, select
+from sqlalchemy import ColumnElement, Connection, Row, case, literal, or_, select
 
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt, derive_key
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
@@ -163,6 +163,7 @@ class Page:
         alone: whether to ignore attempts outside this replay, which resends intentionally.
         identity: how contacts are identified.
         steps: the identities of the flow's steps.
+        also: condition that selects other contacts than the pending ones, as if they were to be walked again.
     """
 
     flow_id: str
@@ -173,6 +174,7 @@ class Page:
     alone: bool = False
     identity: IdentityRule = field(default_factory=IdentityRule)
     steps: StepIdentities = field(default_factory=StepIdentities)
+    also: ColumnElement[bool] | None = None
 
 
 def read_pending_contacts(connection: Connection, page: Page) -> list[PendingContact]:
@@ -180,9 +182,10 @@ def read_pending_contacts(connection: Connection, page: Page) -> list[PendingCon
 
     Returns fewer than the page's size if their texts are long, and none only at the end.
     """
+    is_pending = contacts.c.state == ContactState.PENDING.value
     of_page = (
-        contacts.c.replay_no == page.replay_no, contacts.c.chunk == page.chunk,
-        contacts.c.id > page.after, contacts.c.state == ContactState.PENDING.value,
+        contacts.c.replay_no == page.replay_no, contacts.c.chunk == page.chunk, contacts.c.id > page.after,
+        is_pending if page.also is None else or_(is_pending, page.also),
     )  # fmt: skip
     size = size_of(contacts.c.response) + size_of_attempts(page.flow_id, attempts.c.result)
     sizes = select(contacts.c.id, size).where(*of_page).order_by(contacts.c.id).limit(page.size)
@@ -190,7 +193,8 @@ def read_pending_contacts(connection: Connection, page: Page) -> list[PendingCon
         last = next((last for _, last in parts(found)), page.after)
     query = select(
         contacts.c.id, contacts.c.place, contacts.c.response_id, contacts.c.phone, contacts.c.response,
-        contacts.c.round, contacts.c.epoch, contacts.c.digest,
+        case((is_pending, contacts.c.round), else_=contacts.c.round + 1).label("round"),
+        contacts.c.epoch, contacts.c.digest,
     ).where(*of_page, contacts.c.id <= last).order_by(contacts.c.id)  # fmt: skip
     rows = connection.execute(query).all()
     rounds = {row.response_id: (page.replay_no, row.round) for row in rows}

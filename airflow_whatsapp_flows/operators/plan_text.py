@@ -59,6 +59,7 @@ def plan_text(planned: Mapping[str, Any]) -> str:
         f"responses  {planned['rows']:,}{others}",
         f"to send    {planned['walked']:,}",
     ]
+    lines = [f"retry      {planned['retry']}", *lines] if planned.get("retry") else lines
     lines += [f"changed    {planned['changed']:,} since they were sent"] if planned.get("changed") else []
     lines += [f"           {host}: {calls:,} requests" for host, calls in planned["calls"].items()]
     lines += [f"duration   about {_duration(planned['seconds'])}"]
@@ -82,6 +83,7 @@ def _parts(planned: Mapping[str, Any]) -> Iterator[str]:
         f"**{planned['walked']:,} of {planned['rows']:,} responses would be sent** from {escape(planned['source'])}. "
         f"Estimated duration: {_duration(planned['seconds'])}."
     )
+    yield f"Retry {escape(planned['retry'])}." if planned.get("retry") else ""
     rows: list[Sequence[str | int]] = [("to be sent", planned["walked"])]
     rows += [(_WORDS[name], planned[name]) for name in _OTHERS if planned[name]]
     rows += [("of these, changed since they were sent", planned["changed"])] if planned.get("changed") else []

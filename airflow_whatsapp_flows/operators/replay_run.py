@@ -20,17 +20,18 @@ from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.groups import error_groups
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
-from airflow_whatsapp_flows.ledger.retry import walk_failed_again
+from airflow_whatsapp_flows.ledger.retry_runs import tally_since
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.failures import TaskFailureError, TaskRetryError, task_errors
 from airflow_whatsapp_flows.operators.links import link_replay
 from airflow_whatsapp_flows.operators.metrics import Metrics
 from airflow_whatsapp_flows.operators.replay_progress import ProgressReport
+from airflow_whatsapp_flows.operators.replay_retry import find_retry, resume_retry, retry_cleared, retry_of_run
 from airflow_whatsapp_flows.operators.replay_setup import ReplaySetup, default_replay_id, flow_of, request_sender_of
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
     log_errors,
-    log_retried,
+    log_left_out,
     status_line,
     what_is_wrong,
     where_to_look,
@@ -66,15 +67,23 @@ def create_or_resume(task: ReplayTask, ledger: Ledger, flow: Flow, context: Cont
         FlowsError: it cannot be started or resumed.
     """
     replay_id = task.replay_id or default_replay_id(flow.id, context)
-    setup = ReplaySetup(task.current_options(), flow)
-    replay = setup.create_or_resume(ledger, replay_id, task.note or None, lambda rows: note_rows(task, rows))
+    retry = find_retry(ledger, task.replay_id, context)
+    if retry is not None:
+        replay, chosen = resume_retry(ledger, flow, replay_id, retry, context)
+        if chosen is not None:
+            task.log.info("retrying %s selected contacts", f"{chosen.contacts:,}")
+            log_left_out(task.log, chosen)
+    else:
+        setup = ReplaySetup(task.current_options(), flow)
+        replay = setup.create_or_resume(ledger, replay_id, task.note or None, lambda rows: note_rows(task, rows))
     link_replay(task, context, replay.id)
     for warning in replay.warnings:
         task.log.warning("%s", warning)
     clear = TaskTry.of(context, task).clear
-    chosen = None if clear is None else walk_failed_again(ledger, replay, task.chunks, clear)
+    chosen = None if clear is None else retry_cleared(ledger, replay, task.chunks, clear, retry)
     if chosen is not None:
-        log_retried(task.log, chosen)
+        task.log.info("the task was cleared: retrying %s failed contacts", f"{chosen.contacts:,}")
+        log_left_out(task.log, chosen)
     return replay
 
 
@@ -104,7 +113,9 @@ def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str,
         replay = create_or_resume(task, ledger, flow, context)
         begun = time.monotonic()
         task.log.info("replay %s in the ledger %s", replay.id, ledger.display_url)
-        settings = replace(ReplaySetup(task.current_options(), flow).run_settings(), chunks=task.chunks)
+        retry = retry_of_run(replay, context)
+        kept = replay.options if retry else {}
+        settings = replace(ReplaySetup(task.current_options(), flow).run_settings(kept), chunks=task.chunks)
         pending = tally(ledger, replay.no, task.chunks).states[ContactState.PENDING]
         metrics = Metrics.of(context, flow.id)
         report = ProgressReport(task.log, context, pending, metrics)
@@ -116,12 +127,16 @@ def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str,
         # Of chunks, which are mapped, the report tells the errors of all.
         errors = error_groups(ledger, replay, SHOWN_ERRORS) if task.chunks is None else []
         whole = counted if task.chunks is None else tally(ledger, replay.no)
+        own = counted
+        if retry is not None:  # what others of the replay came to is not this run's
+            own = tally_since(ledger, replay.no, retry.planned_at, task.chunks)
+            whole = tally_since(ledger, replay.no, retry.planned_at)
     status = task.status = replay_status(replay, counted, time.monotonic() - begun)
     task.log.info("%s", status_line(status))
     log_errors(task.log, errors)
     context["ti"].xcom_push(key="return_value", value=status)  # also of a task that fails
     _check_end(task, status, progress)
-    _judge(task, status, counted, whole, settings, flow)
+    _judge(task, status, own, whole, settings, flow)
     return status
 
 

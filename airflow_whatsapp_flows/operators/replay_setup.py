@@ -115,10 +115,14 @@ class ReplaySetup:
         """What to do with a response whose id was sent with different content."""
         return self._options.on_changed or self._block.on_changed
 
-    def run_settings(self) -> RunSettings:
-        """The settings of the run."""
+    def run_settings(self, kept: Mapping[str, Any] | None = None) -> RunSettings:
+        """Return the settings of the run.
+
+        Args:
+            kept: options of the replay that the run retries, which come before those of the flow.
+        """
         grace = 3.0  # Airflow kills a task 5 s after it has asked it to end
-        return resolve_run_settings(self._flow, self._own_options(), grace=grace)
+        return resolve_run_settings(self._flow, self._own_options(), kept or {}, grace=grace)
 
     def _own_options(self) -> dict[str, Any]:
         options = self._options

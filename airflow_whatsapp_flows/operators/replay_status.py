@@ -23,6 +23,12 @@ def status_line(status: Mapping[str, Any]) -> str:
     return f"{status['total']:,} contacts: {states or 'none'}{handled}; {status['requests']:,} requests"
 
 
+def ended_text(own: Tally) -> str:
+    """Format how the contacts of a retry ended, such as ``12 contacts: 10 completed, 2 failed``."""
+    states = ", ".join(f"{count:,} {state.value.replace('_', ' ')}" for state, count in own.states.items() if count)
+    return f"{own.total:,} contacts: {states or 'none'}"
+
+
 def task_label(chunks: Sequence[int] | None, status: Mapping[str, Any] | None) -> str:
     """Format what a task runs and how its contacts ended, such as ``chunk 3: 985 done, 12 failed, 3 in doubt``.
 
@@ -92,9 +98,8 @@ def log_errors(log: Any, groups: Sequence[ErrorGroup]) -> None:
             log.warning("%s", line)
 
 
-def log_retried(log: Any, chosen: RetryResult) -> None:
-    """Log which contacts a cleared task walks again, and which it does not."""
-    log.info("the task was cleared: retrying %s failed contacts", f"{chosen.contacts:,}")
+def log_left_out(log: Any, chosen: RetryResult) -> None:
+    """Log which contacts a task does not walk again, and why."""
     if chosen.left_out:
         requests = ", ".join(f"{step}: {came} ({count:,})" for (step, came), count in chosen.unconfirmed.items())
         log.warning(

@@ -25,14 +25,18 @@ class ReplayPlanOperator(ReplayTask):
 
     Args:
         only_plan: whether to stop after that, and leave nothing in the ledger (templated text or a bool).
+        retry: JSON object that selects contacts of an earlier replay to send again (templated): ``retry_of``, its id;
+            ``states``, ``steps``, ``fingerprint`` and ``responses``. Then no source is read, and ``replay_id`` must be
+            that id. Without ``retry_of``, the replay is one of its own.
         **kwargs: as for :class:`ReplayTask`.
     """
 
-    template_fields: Sequence[str] = (*ReplayTask.template_fields, "only_plan")
+    template_fields: Sequence[str] = (*ReplayTask.template_fields, "only_plan", "retry")
 
-    def __init__(self, *, only_plan: bool | str = False, **kwargs: Any) -> None:
+    def __init__(self, *, only_plan: bool | str = False, retry: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.only_plan = only_plan
+        self.retry = retry
 
     def execute(self, context: Context) -> list[list[int]]:
         """Plan the replay.

@@ -12,16 +12,22 @@ from airflow.sdk import Context
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSkipException
 
+from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
+from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.groups import error_groups
-from airflow_whatsapp_flows.ledger.replays import find_pending_chunks, tally
+from airflow_whatsapp_flows.ledger.replays import Replay, find_pending_chunks, tally
+from airflow_whatsapp_flows.ledger.retry_runs import tally_since
 from airflow_whatsapp_flows.operators.failures import TaskFailureError, task_errors
+from airflow_whatsapp_flows.operators.links import link_replay
 from airflow_whatsapp_flows.operators.plan_text import plan_text, plan_value
+from airflow_whatsapp_flows.operators.replay_retry import PlannedSelection, plan_retry, read_retry, retry_of_run
 from airflow_whatsapp_flows.operators.replay_run import create_or_resume, note_rows, task_flow
 from airflow_whatsapp_flows.operators.replay_setup import ReplaySetup, request_sender_of
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
+    ended_text,
     log_errors,
     status_line,
     what_is_wrong,
@@ -47,30 +53,62 @@ def plan_replay(task: ReplayPlanOperator, context: Context) -> list[list[int]]:
     dry = str(task.only_plan).lower() in _TRUE
     with task_errors(task.task_id), airflow_ledger(provider_settings()) as ledger:
         flow = task_flow(task)
-        request_sender = request_sender_of(flow)
-        options = task.current_options()
-        setup = ReplaySetup(options, flow)
-        run = setup.run_settings()
-        if dry:
-            source = setup.open()
-            rows = PlanRequest(
-                flow=flow,
-                rows=source,
-                request_sender=request_sender,
-                run=run,
-                limit=options.limit,
-                on_changed=setup.on_changed,
-            )
-            planned = plan(rows, ledger, lambda read: note_rows(task, read))
-            replay, chunks, name = None, [], source.name
+        retry = read_retry(task.retry)
+        if retry is not None:
+            selection = plan_retry(ledger, flow, retry, context, dry=dry)
+            planned_value, chunks = _plan_selection(task, ledger, flow, selection)
+            link_replay(task, context, selection.replay.id)
+        elif dry:
+            planned_value, chunks = _plan_source(task, ledger, flow), []
         else:
-            replay = create_or_resume(task, ledger, flow, context)
-            request = PlanRequest(flow=flow, rows=(), request_sender=request_sender, run=run, replay=replay)
-            planned, chunks, name = plan(request, ledger), find_pending_chunks(ledger, replay.no), replay.source
-    planned_value = plan_value(planned, name, replay.id if replay else None)
+            planned_value, chunks = _plan_replay(task, ledger, flow, create_or_resume(task, ledger, flow, context))
+    if dry:
+        planned_value, chunks = {**planned_value, "replay_id": None}, []
     task.log.info("%s", plan_text(planned_value))
     context["ti"].xcom_push(key=PLAN, value=planned_value)
     return _groups(chunks, conf.getint("core", "max_map_length", fallback=1024))
+
+
+_Planned = tuple[dict[str, Any], Sequence[int]]
+"""The value of a plan, and the chunks to run."""
+
+
+def _plan_source(task: ReplayPlanOperator, ledger: Ledger, flow: Flow) -> dict[str, Any]:
+    """Plan the replay of a source that is not in the ledger, and leaves nothing there."""
+    options = task.current_options()
+    setup = ReplaySetup(options, flow)
+    source = setup.open()
+    request = PlanRequest(
+        flow=flow,
+        rows=source,
+        request_sender=request_sender_of(flow),
+        run=setup.run_settings(),
+        limit=options.limit,
+        on_changed=setup.on_changed,
+    )
+    return plan_value(plan(request, ledger, lambda read: note_rows(task, read)), source.name, None)
+
+
+def _plan_replay(task: ReplayPlanOperator, ledger: Ledger, flow: Flow, replay: Replay) -> _Planned:
+    run = ReplaySetup(task.current_options(), flow).run_settings()
+    request = PlanRequest(flow=flow, rows=(), request_sender=request_sender_of(flow), run=run, replay=replay)
+    return plan_value(plan(request, ledger), replay.source, replay.id), find_pending_chunks(ledger, replay.no)
+
+
+def _plan_selection(task: ReplayPlanOperator, ledger: Ledger, flow: Flow, selection: PlannedSelection) -> _Planned:
+    """Plan the retry of selected contacts of a replay, and of those that are pending in it."""
+    replay = selection.replay
+    request = PlanRequest(
+        flow=flow,
+        rows=(),
+        request_sender=request_sender_of(flow),
+        run=ReplaySetup(task.current_options(), flow).run_settings(replay.options),
+        replay=replay,
+        selected=selection.found,
+    )
+    planned_value = plan_value(plan(request, ledger), replay.source, replay.id)
+    chunks = sorted({*find_pending_chunks(ledger, replay.no), *selection.found.chunks})
+    return {**planned_value, "retry": selection.text}, chunks
 
 
 def report_replay(task: ReplayReportOperator, context: Context) -> dict[str, Any]:
@@ -89,18 +127,22 @@ def report_replay(task: ReplayReportOperator, context: Context) -> dict[str, Any
         replay = get_replay(ledger, task.replay_id)
         task.linked_replay = replay.id
         counted, errors = tally(ledger, replay.no), error_groups(ledger, replay, SHOWN_ERRORS)
+        retry = retry_of_run(replay, context)
+        own = counted if retry is None else tally_since(ledger, replay.no, retry.planned_at)
     status = replay_status(replay, counted)
+    if retry is not None:
+        task.log.info("this run retried %s", ended_text(own))
     task.log.info("%s", status_line(status))
     log_errors(task.log, errors)
     error_rows = {"errors": errors_value(errors, deliveries_of(flow_of_replay(replay)))}
     context["ti"].xcom_push(key="return_value", value={**status, **error_rows})  # also of a task that fails
     limits = (task.max_failures, task.max_handled_errors)
-    problem = _problem(status, planned_value) or what_is_wrong(counted, task.fail_when, *limits)
+    problem = _problem(status, planned_value) or what_is_wrong(own, task.fail_when, *limits)
     if problem:
         again = "; clear the tasks that sent them to resend the requests that were not applied"
         hint = again if status["failed"] else ""
         raise TaskFailureError(f"{task.task_id}: {problem}; {where_to_look(status)}{hint}")
-    silent = what_is_wrong(counted, "any", *limits) if task.fail_when == "never" else None
+    silent = what_is_wrong(own, "any", *limits) if task.fail_when == "never" else None
     if silent:
         task.log.warning("%s; %s", silent, where_to_look(status))
     for outlet in task.outlets:

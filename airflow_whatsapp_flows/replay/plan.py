@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,20 +20,16 @@ from airflow_whatsapp_flows.ledger.database import Connection, Ledger
 from airflow_whatsapp_flows.ledger.epochs import KnownResponse, find_known_responses
 from airflow_whatsapp_flows.ledger.pages import batches
 from airflow_whatsapp_flows.ledger.person_history import recent_latencies
-from airflow_whatsapp_flows.ledger.records import (
-    Page,
-    PendingContact,
-    ResponseRecord,
-    read_pending_contacts,
-    read_records,
-)  # fmt: skip
+from airflow_whatsapp_flows.ledger.records import PendingContact, ResponseRecord, read_records
 from airflow_whatsapp_flows.ledger.renames import SentNames, step_identities
-from airflow_whatsapp_flows.ledger.replays import Replay, find_pending_chunks, tally
+from airflow_whatsapp_flows.ledger.replays import Replay, tally
+from airflow_whatsapp_flows.ledger.retry import SelectedContacts
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.seen_rows import SeenRows
-from airflow_whatsapp_flows.replay.estimate import Counts, Estimate
+from airflow_whatsapp_flows.replay.estimate import DEPENDS, Counts, Estimate
 from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip, guard_rules
 from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
+from airflow_whatsapp_flows.replay.planned_contacts import ContactPages
 from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, PriorSends
 from airflow_whatsapp_flows.replay.rates import rate_for
 from airflow_whatsapp_flows.replay.renames import check_names, load_step_identities
@@ -68,6 +64,7 @@ class PlanRequest:
         rows: rows of the source, or the source itself; not read if ``replay`` already has them.
         run: settings of the run.
         replay: the replay to resume; ``None`` for a new one.
+        selected: contacts of the replay that would be walked again.
         on_changed: what to do with a response whose id is known with different content.
         renamed: renames of steps that are not in the ledger; see :mod:`~airflow_whatsapp_flows.replay.renames`.
     """
@@ -77,6 +74,7 @@ class PlanRequest:
     request_sender: RequestSender
     run: RunSettings
     replay: Replay | None = None
+    selected: SelectedContacts | None = None
     limit: int | None = None
     on_changed: OnChanged = "reject"
     renamed: Mapping[str, str | None] = field(default_factory=dict)
@@ -222,7 +220,9 @@ class _Planner:
         self.plan.rejected = states[ContactState.REJECTED]
         self.plan.in_doubt = states[ContactState.IN_DOUBT]
         self.plan.done = states[ContactState.COMPLETED] + states[ContactState.FAILED] + states[ContactState.SKIPPED]
-        for page in _iter_pending(ledger, flow, replay, self._steps, forced=self._request.run.force):
+        self._exclude_selected()
+        pages = ContactPages(ledger, flow, replay, self._steps, self._request.run.force, self._request.selected)
+        for page in pages:
             with ledger.read() as connection:
                 held = self._prior_sends.find_not_walked(connection, page)
             for contact in page:
@@ -230,6 +230,17 @@ class _Planner:
                     self._count_held(held[contact.id])
                 else:
                     self._walk(read_response(msgspec.json.decode(contact.response)), contact)
+
+    def _exclude_selected(self) -> None:
+        """Count contacts that would be walked again neither as ended nor as in doubt."""
+        selected = self._request.selected
+        if selected is None:
+            return
+        in_doubt = selected.states.get(ContactState.IN_DOUBT, 0)
+        self.plan.in_doubt -= in_doubt
+        self.plan.done -= selected.result.contacts - in_doubt
+        if selected.known:  # their content is looked up when they are walked
+            self.plan.counts.ends[DEPENDS] += selected.known
 
     def compute_loads(self) -> None:
         """Compute the load of each host."""
@@ -331,18 +342,3 @@ class _Planner:
             self.plan.postponed[verdict.reason] += 1
         else:
             self._estimate.add(response, contact.record, self._now, contact.epoch)
-
-
-def _iter_pending(
-    ledger: Ledger, flow: Flow, replay: Replay, steps: StepIdentities, *, forced: bool
-) -> Iterator[list[PendingContact]]:
-    for chunk in find_pending_chunks(ledger, replay.no):
-        after = 0
-        while True:
-            page = Page(flow.id, replay.no, chunk, after, _BATCH, forced, flow.identity, steps)
-            with ledger.read() as connection:
-                found = read_pending_contacts(connection, page)
-            if not found:
-                break
-            yield found
-            after = found[-1].id

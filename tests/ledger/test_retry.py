@@ -13,7 +13,8 @@ from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import find_replay
-from airflow_whatsapp_flows.ledger.retry import RetrySelection, walk_again
+from airflow_whatsapp_flows.ledger.retry import RetrySelection, find_selected, find_unknown_responses, walk_again
+from airflow_whatsapp_flows.ledger.retry_runs import PlannedRetry, planned_retry, store_planned_retry, tally_since
 from tests.ledger.filling import FLOW, a_replay, attempt, attempts_of, change, end, response, rows_of, states_of
 
 C, F, D, P = ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT, ContactState.PENDING
@@ -69,7 +70,7 @@ def test_selects_by_the_last_attempt_of_a_step(ledger: Ledger) -> None:
     attempt(ledger, "r-4", Fate.NOT_SENT, replay)
     attempt(ledger, "r-5", Fate.ANSWERED, replay, step="Other")
 
-    chosen = walk_again(ledger, replay, RetrySelection(step="Create"))
+    chosen = walk_again(ledger, replay, RetrySelection(steps=["Create"]))
 
     assert chosen.contacts == 2
     assert states_of(ledger, replay) == ["pending", "completed", "failed", "pending", "completed"]
@@ -122,7 +123,7 @@ def test_a_forced_replay_selects_by_its_own_attempts(ledger: Ledger) -> None:
     attempt(ledger, "r-1", Fate.ANSWERED, forced)
     attempt(ledger, "r-1", Fate.SUCCEEDED, key="other")
 
-    assert walk_again(ledger, forced, RetrySelection(step="Create")).contacts == 1
+    assert walk_again(ledger, forced, RetrySelection(steps=["Create"])).contacts == 1
 
 
 _UNDER = {
@@ -215,3 +216,62 @@ def test_selects_by_handled_errors_and_chunk(ledger: Ledger) -> None:
     assert states_of(ledger, replay) == ["pending", "completed", "completed", "failed"]
     assert walk_again(ledger, replay, RetrySelection(handled_errors=True, states=[C])).contacts == 1
     assert states_of(ledger, replay) == ["pending", "completed", "pending", "failed"]
+
+
+def test_selects_by_responses_and_by_any_of_several_steps(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(1, 5)])
+    end(ledger, replay, [F, F, D, C])
+    attempt(ledger, "r-1", Fate.ANSWERED, replay, error_kind="status")
+    attempt(ledger, "r-2", Fate.SUCCEEDED, replay)
+    attempt(ledger, "r-2", Fate.NOT_SENT, replay, step="Tell")
+    attempt(ledger, "r-3", Fate.NOT_SENT, replay, step="Tell")
+
+    choice = RetrySelection(steps=["Create", "Tell"], responses=["r-2", "r-3", "r-4", "r-9"])
+
+    assert find_selected(ledger, replay, choice).states == {F: 1, D: 1}
+    assert walk_again(ledger, replay, choice).contacts == 2
+    assert states_of(ledger, replay) == ["failed", "pending", "pending", "completed"]
+    assert find_unknown_responses(ledger, replay, ["r-1", "r-9"]) == ["r-9"]
+
+
+def test_what_failed_since_a_time_is_retried_too(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(1, 5)], chunk_size=2)
+    end(ledger, replay, [F, F], at=1000.0, fingerprint="old")
+    end(ledger, replay, [F, C, F, C], at=2000.0, fingerprint="new")
+
+    choice = RetrySelection(fingerprint="none", or_failed_since=2000.0, chunks=[0])
+
+    assert find_selected(ledger, replay, choice).chunks == [0]
+    assert walk_again(ledger, replay, choice).contacts == 1
+    assert states_of(ledger, replay) == ["pending", "completed", "failed", "completed"]
+
+
+def test_finding_what_a_retry_selects_changes_nothing(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(1, 5)], chunk_size=1)
+    end(ledger, replay, [F, D, F, C])
+    attempt(ledger, "r-3", Fate.UNKNOWN, replay)
+    before = rows_of(ledger, replay)
+
+    found = find_selected(ledger, replay, RetrySelection())
+
+    assert (found.result.contacts, found.result.left_out, found.result.others) == (1, 1, {D: 1, C: 1})
+    assert (found.states, found.left_out, found.known) == ({F: 1}, {before[2].id}, 0)
+    assert found.chunks == [0, 2]
+    assert rows_of(ledger, replay) == before
+    assert walk_again(ledger, replay, RetrySelection()) == found.result
+
+
+def test_runs_store_their_retries_with_the_replay(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1), response(2), response(3)])
+    one = PlannedRetry(2000.0, "digest", {"retry_of": "first", "states": ["failed"]})
+    store_planned_retry(ledger, replay.no, "dag/one", one)
+    store_planned_retry(ledger, replay.no, "dag/two", PlannedRetry(3000.0, "digest", {}, selected=True))
+
+    stored = find_replay(ledger, replay.id)
+    assert stored is not None
+    assert planned_retry(stored, "dag/one") == one
+    assert planned_retry(stored, "dag/three") is None
+    end(ledger, replay, [C, F], at=2000.0, handled_errors=1)
+    counted = tally_since(ledger, replay.no, 2000.0)
+    assert (counted.total, counted.states[P], counted.handled, counted.handled_errors) == (3, 1, 1, 2)
+    assert tally_since(ledger, replay.no, 2000.1, [0]).total == 1

@@ -193,14 +193,14 @@ def test_the_next_try_repeats_a_clear_after_a_ledger_failure(
     dag = by_hand(responses, retries=1, retry_delay=0)
     run = run_dag(dag)
     set_answers(server, refuse())
-    again, refusals = replay_module.walk_failed_again, iter([LedgerError("database is locked")])
+    again, refusals = replay_module.retry_cleared, iter([LedgerError("database is locked")])
 
     def once_locked(*arguments: Any) -> Any:
         for error in refusals:
             raise error
         return again(*arguments)
 
-    monkeypatch.setattr(replay_module, "walk_failed_again", once_locked)
+    monkeypatch.setattr(replay_module, "retry_cleared", once_locked)
     assert run_cleared(dag, run.run_id, ["replay"]).states == {"replay": "success"}
     assert count_sent(server)[3] == 2
 

@@ -233,3 +233,20 @@ def test_retries_handled_errors_without_a_step(
     assert "0 contacts selected" in done.err
     assert "may have been applied" in done.err  # it was answered 503
     assert len(server.received) == 3
+
+
+def test_retries_the_named_responses_and_any_of_the_named_steps(
+    cli: Cli, write: Write, ledger: list[str], server: RecordingServer
+) -> None:
+    server.queued.extend(Answer(422) for _ in range(3))
+    assert run_replay(cli, write, ledger, 3, action("First")) == 3
+
+    done = cli("replay", "retry", "b", *ledger, "--response", "r-0", "--response", "r-2", "--step", "First")
+
+    assert done.status == 3, "r-1 is still failed"
+    assert "2 contacts selected" in done.err
+    assert states(cli, ledger) == {"r-0": "completed", "r-1": "failed", "r-2": "completed"}
+    done = cli("replay", "retry", "b", *ledger, "--response", "r-9")
+    assert (done.status, "there is no response 'r-9' in the replay 'b'" in done.err) == (1, True)
+    done = cli("replay", "retry", "b", *ledger, "--response", "r-0")
+    assert "the same conditions match 1 completed: select them with --state" in done.err
