@@ -23,7 +23,9 @@ def crm_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def crm(crm_url: str) -> Iterator[httpx.Client]:
     """A client of that server, with all switches off and an empty log."""
-    with httpx.Client(base_url=crm_url, trust_env=False, timeout=20) as client:
+    # The server closes idle connections after 5 seconds; a client that kept one as long could use it just then.
+    limits = httpx.Limits(keepalive_expiry=2)
+    with httpx.Client(base_url=crm_url, trust_env=False, timeout=20, limits=limits) as client:
         client.delete("/_switches")
         client.delete("/_requests")
         yield client
