@@ -9,7 +9,7 @@ import pytest
 from benchmarks.bytecodes import bytecodes_per_contact
 from benchmarks.server import running_server
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.alone]
 MOST = 2.3
 """Bytecodes per contact ÷ those of the bare loop; 2.05 to 2.2 when this was written, since it depends on how many
 contacts share a commit. Lower it when they get fewer."""
