@@ -44,6 +44,12 @@ def planned_retry(replay: Replay, run: str) -> PlannedRetry | None:
     return None if value is None else PlannedRetry(**value)
 
 
+def retrying_runs(replay: Replay) -> list[str]:
+    """Return the names of the runs that retry contacts of a replay, newest first; see :func:`planned_retry`."""
+    retries = replay.options.get(_RETRIES) or {}
+    return sorted(retries, key=lambda run: retries[run]["planned_at"], reverse=True)
+
+
 def store_planned_retry(ledger: Ledger, replay_no: int, run: str, retry: PlannedRetry) -> None:
     """Store the retry that a run makes.
 

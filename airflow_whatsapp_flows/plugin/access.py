@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagDetails
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import get_user
 from airflow.models.dag import DagModel
 from fastapi import Depends, HTTPException
@@ -37,6 +37,23 @@ def _is_authorized(user: Any, dag_id: str, team: str | None, method: Method = "G
 def may_see_import_errors(user: Any) -> bool:
     """Whether a user may see the import errors of DAG files."""
     return bool(get_auth_manager().is_authorized_view(access_view=AccessView.IMPORT_ERRORS, user=user))
+
+
+def may_trigger(user: Any, dag_id: str) -> bool:
+    """Whether a user may create runs of a DAG; Airflow's REST API asks the same."""
+    details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
+    manager = get_auth_manager()
+    return bool(manager.is_authorized_dag(method="POST", access_entity=DagAccessEntity.RUN, details=details, user=user))
+
+
+def require_trigger(user: Any, dag_id: str) -> None:
+    """Check that a user may create runs of a DAG.
+
+    Raises:
+        HTTPException: they may not: 403.
+    """
+    if not may_trigger(user, dag_id):
+        raise HTTPException(403, f"It needs permission to trigger the DAG {dag_id}. Ask an administrator of Airflow.")
 
 
 def require(user: Any, dag_id: str, method: Method = "GET") -> None:

@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.quantities import plural
 
 router = APIRouter()
 
-_LONGEST = 10_000  # characters of an id
+LONGEST_ID = 10_000  # characters of an id
 _ARRIVED = {"sent": "arrived", "not_sent": "did not arrive"}
 
 
@@ -43,8 +43,8 @@ def check_origin(
 @router.post("/replays/{replay_id}/resolve", dependencies=[Depends(check_origin)])
 def resolve_requests(
     decision: Literal["sent", "not_sent"] = Body(),
-    response_id: str = Body("", max_length=_LONGEST),
-    fingerprint: str = Body("", max_length=_LONGEST),
+    response_id: str = Body("", max_length=LONGEST_ID),
+    fingerprint: str = Body("", max_length=LONGEST_ID),
     replay_id: str = ReplayId,
     user: Any = CurrentUser,
 ) -> JSONResponse:

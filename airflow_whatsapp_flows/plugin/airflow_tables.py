@@ -121,10 +121,23 @@ def _last_runs(session: Any, dag_ids: Collection[str]) -> Mapping[str, Any]:
     return {row.dag_id: row for row in session.execute(query.where(DagRun.id.in_(newest))).all()}
 
 
-def has_run(dag_id: str, run_id: str) -> bool:
-    """Whether Airflow has a run."""
+def run_states(dag_id: str, run_ids: Collection[str]) -> dict[str, str]:
+    """Return the states of those runs of a DAG that Airflow has, by id."""
+    query = select(DagRun.run_id, DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id.in_(list(run_ids)))
     with create_session() as session:
-        return session.scalar(select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)) is not None
+        return {run_id: str(state) for run_id, state in session.execute(query)}
+
+
+def why_no_runs(dag_id: str) -> str:
+    """Return why Airflow would not run a DAG now, as a sentence; empty if it would."""
+    query = select(DagModel.is_paused, DagModel.has_import_errors).where(DagModel.dag_id == dag_id, ~DagModel.is_stale)
+    with create_session() as session:
+        found = session.execute(query).one_or_none()
+    if found is None:
+        return f"Airflow has no DAG {dag_id}: a flow file with a `replay` block gets one."
+    if found.has_import_errors:
+        return f"The DAG file of {dag_id} has import errors."
+    return f"The DAG {dag_id} is paused: resume it in Airflow." if found.is_paused else ""
 
 
 def file_faults() -> list[FileFault]:

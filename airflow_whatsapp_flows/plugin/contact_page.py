@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
+from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.contact_walk import Contact, read_attempts, read_contacts
 from airflow_whatsapp_flows.ledger.replays import Replay
@@ -16,8 +18,10 @@ from airflow_whatsapp_flows.plugin.addresses import name_in_path
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
 from airflow_whatsapp_flows.plugin.rendering import page, text_block
 from airflow_whatsapp_flows.plugin.replay_page import ReplayId, visible_replay
+from airflow_whatsapp_flows.plugin.replay_runs import retry_access
 from airflow_whatsapp_flows.replay.commands import replay_command, why_not_copyable
-from airflow_whatsapp_flows.replay.report import flow_of_replay, mask_answers
+from airflow_whatsapp_flows.replay.next_steps import may_repeat
+from airflow_whatsapp_flows.replay.report import deliveries_of, flow_of_replay, mask_answers
 
 router = APIRouter()
 
@@ -65,6 +69,8 @@ def show_contact(
         later=later,
         may_edit=may(user, replay.flow_id, "PUT"),
         is_in_doubt=contacts[-1].state is ContactState.IN_DOUBT,
+        retries=_retries(contacts[-1], deliveries_of(flow)),
+        access=retry_access(user, replay.flow_id),
         commands=_commands(replay, contacts[-1]),
         no_commands=why_not_copyable(replay.id, contacts[-1].response_id),
     )
@@ -75,6 +81,12 @@ def _answers(contact: Contact, flow: Flow | None) -> str | None:
     if contact.response is None:
         return None
     return text_block(json.dumps(mask_answers(contact.response, flow), ensure_ascii=False, indent=2), _ANSWERS)
+
+
+def _retries(contact: Contact, delivery: Mapping[str, Delivery]) -> list[ContactState]:
+    """Return the state of a contact if it can be retried."""
+    is_open = contact.state is ContactState.IN_DOUBT and may_repeat(contact.error, delivery)
+    return [contact.state] if contact.state is ContactState.FAILED or is_open else []
 
 
 def _commands(replay: Replay, contact: Contact) -> list[tuple[str, str]]:

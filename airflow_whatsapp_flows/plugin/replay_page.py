@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
-from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX, run_of_replay
+from airflow_whatsapp_flows.dag_names import run_of_replay
+from airflow_whatsapp_flows.flow.delivery.table import Delivery
+from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.contact_pages import ContactFilter, ContactPage, find_by_identifier, find_contacts
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.groups import ErrorGroup, error_groups, reason_groups
@@ -19,10 +21,10 @@ from airflow_whatsapp_flows.ledger.results import contact_results
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.plugin.access import CurrentUser, may
 from airflow_whatsapp_flows.plugin.addresses import SearchText, name_in_path
-from airflow_whatsapp_flows.plugin.airflow_tables import has_run
 from airflow_whatsapp_flows.plugin.download import Download, blocks
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
 from airflow_whatsapp_flows.plugin.rendering import page
+from airflow_whatsapp_flows.plugin.replay_runs import find_retries, find_runs, retry_access
 from airflow_whatsapp_flows.replay.commands import why_not_copyable
 from airflow_whatsapp_flows.replay.next_steps import NextStep, next_steps, next_steps_of_group
 from airflow_whatsapp_flows.replay.report import deliveries_of, flow_of_replay, label_of, mask_response, suggestion_of
@@ -64,6 +66,7 @@ class ShownError:
         suggestion: the next step.
         answers: masked answers of the first contact; ``None`` if they were purged.
         commands: what can be done next, and the command for it.
+        retries: states of its contacts that can be retried.
     """
 
     group: ErrorGroup
@@ -71,6 +74,7 @@ class ShownError:
     suggestion: str
     answers: Any
     commands: Sequence[tuple[str, str]]
+    retries: Sequence[ContactState]
 
 
 def visible_replay(ledger: Ledger, replay_id: str, user: Any) -> Replay:
@@ -118,6 +122,7 @@ def show_replay(
         reasons = reason_groups(ledger, replay.no)
     flow = flow_of_replay(replay)
     delivery = deliveries_of(flow)
+    steps = list(next_steps(progress.tally, errors, delivery))
     return page(
         request,
         "replay.html",
@@ -125,16 +130,7 @@ def show_replay(
         progress=progress,
         is_part=False,
         may_edit=may(user, replay.flow_id, "PUT"),
-        errors=[
-            ShownError(
-                group,
-                label_of(group),
-                suggestion_of(group, delivery),
-                mask_response(group, flow),
-                _commands(replay, next_steps_of_group(group, delivery)),
-            )
-            for group in errors[:_ERRORS]
-        ],
+        errors=[_build_error(replay, group, flow, delivery) for group in errors[:_ERRORS]],
         more_errors=len(errors) > _ERRORS,
         reasons=reasons,
         most_reasons=_REASONS,
@@ -150,9 +146,12 @@ def show_replay(
             "handled": "1" if chosen.handled else "",
             "step": chosen.step,
         },
-        commands=_commands(replay, next_steps(progress.tally, errors, delivery)),
+        commands=_commands(replay, steps),
+        retries=_retries(steps),
+        access=retry_access(user, replay.flow_id),
         no_commands=why_not_copyable(replay.id),
-        run=_run_of(replay),
+        runs=find_runs(user, replay.flow_id, [run_of_replay(replay.flow_id, replay.id) or ""]),
+        retried_by=find_retries(user, replay, request.query_params.get("run", "")),
     )
 
 
@@ -162,7 +161,8 @@ def show_progress(request: Request, replay_id: str = ReplayId, user: Any = Curre
     with open_ledger() as ledger:
         replay = visible_replay(ledger, replay_id, user)
         progress = _progress(replay, tally(ledger, replay.no))
-    return page(request, "progress.html", replay=replay, progress=progress, is_part=True)
+    retried_by = find_retries(user, replay, request.query_params.get("run", ""))
+    return page(request, "progress.html", replay=replay, progress=progress, retried_by=retried_by, is_part=True)
 
 
 @router.get("/replays/{replay_id}/results.{kind}")
@@ -209,6 +209,22 @@ def _progress(replay: Replay, counted: Tally) -> ProgressView:
     return ProgressView(counted, seconds, rate, pending / rate if rate and is_running else None)
 
 
+def _build_error(replay: Replay, group: ErrorGroup, flow: Flow | None, delivery: Mapping[str, Delivery]) -> ShownError:
+    steps = list(next_steps_of_group(group, delivery))
+    return ShownError(
+        group,
+        label_of(group),
+        suggestion_of(group, delivery),
+        mask_response(group, flow),
+        _commands(replay, steps),
+        _retries(steps),
+    )
+
+
+def _retries(steps: Iterable[NextStep]) -> list[ContactState]:
+    return [step.retries for step in steps if step.retries is not None]
+
+
 def _commands(replay: Replay, steps: Iterable[NextStep]) -> list[tuple[str, str]]:
     """Return what can be done next, each with its command; none if the replay has a name that cannot be copied."""
     if why_not_copyable(replay.id):
@@ -217,9 +233,3 @@ def _commands(replay: Replay, steps: Iterable[NextStep]) -> list[tuple[str, str]
         (f"{step.what}, or with {step.or_else}" if step.or_else else step.what, step.command(replay.id))
         for step in steps
     ]
-
-
-def _run_of(replay: Replay) -> tuple[str, str] | None:
-    """Return the replay DAG and the run that a replay is named after, if Airflow has that run."""
-    dag_id, run_id = f"{replay.flow_id}{REPLAY_SUFFIX}", run_of_replay(replay.flow_id, replay.id)
-    return None if run_id is None or not has_run(dag_id, run_id) else (dag_id, run_id)

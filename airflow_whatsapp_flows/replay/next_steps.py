@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.ledger.groups import ErrorGroup
@@ -22,6 +23,7 @@ class NextStep:
         options: of the command, as they are written.
         names: what follows the name of the replay.
         or_else: the options to write instead if something else is true.
+        retries: the state of the contacts that it sends again, where a DAG run can do that too.
     """
 
     what: str
@@ -29,6 +31,7 @@ class NextStep:
     options: str = ""
     names: tuple[str, ...] = ()
     or_else: str = ""
+    retries: ContactState | None = None
 
     def command(self, replay_id: str, more_options: str = "") -> str:
         """Return the command.
@@ -54,15 +57,15 @@ def next_steps(tally: Tally, errors: Sequence[ErrorGroup], delivery: Mapping[str
     """
     if tally.states[ContactState.FAILED]:
         yield NextStep("show failed contacts", "results", "--state failed")
-        yield NextStep("retry failed contacts", "retry")
+        yield NextStep("retry failed contacts", "retry", retries=ContactState.FAILED)
     if tally.handled:
         yield NextStep("retry handled errors", "retry", "--handled")
     if tally.states[ContactState.IN_DOUBT]:
         yield SHOW_IN_DOUBT
-        may_repeat = {_may_repeat(group, delivery) for group in errors if group.in_doubt} or {False}
-        if True in may_repeat:
-            yield NextStep("retry what is in doubt", "retry", "--state in_doubt")
-        if False in may_repeat:
+        repeated = {may_repeat(group.sample.error, delivery) for group in errors if group.in_doubt} or {False}
+        if True in repeated:
+            yield NextStep("retry what is in doubt", "retry", "--state in_doubt", retries=ContactState.IN_DOUBT)
+        if False in repeated:
             yield NextStep("record the outcome", "resolve", "--as sent", ("RESPONSE",), or_else="--as not_sent")
     if tally.states[ContactState.REJECTED]:
         yield NextStep("show rejected rows", "results", "--state rejected")
@@ -77,16 +80,22 @@ def next_steps_of_group(group: ErrorGroup, delivery: Mapping[str, Delivery]) -> 
     """
     only = f"--fingerprint {group.fingerprint}"
     if group.count > group.in_doubt + group.handled:
-        yield NextStep("retry failed contacts", "retry", only)
+        yield NextStep("retry failed contacts", "retry", only, retries=ContactState.FAILED)
     if group.handled:
         yield NextStep("retry handled errors", "retry", f"--handled {only}")
     if group.in_doubt:
-        if _may_repeat(group, delivery):
-            yield NextStep("retry what is in doubt", "retry", f"--state in_doubt {only}")
+        if may_repeat(group.sample.error, delivery):
+            options = f"--state in_doubt {only}"
+            yield NextStep("retry what is in doubt", "retry", options, retries=ContactState.IN_DOUBT)
         yield NextStep("record the outcome", "resolve", f"{only} --as not_sent", or_else="--as sent")
 
 
-def _may_repeat(group: ErrorGroup, delivery: Mapping[str, Delivery]) -> bool:
-    """Whether requests of a group that are in doubt may be resent."""
-    step = (group.sample.error or {}).get("step", "")
+def may_repeat(error: Mapping[str, Any] | None, delivery: Mapping[str, Delivery]) -> bool:
+    """Whether a request that is in doubt may be resent.
+
+    Args:
+        error: of its contact.
+        delivery: of each action, by name.
+    """
+    step = (error or {}).get("step", "")
     return delivery.get(step, Delivery.AT_MOST_ONCE) is not Delivery.AT_MOST_ONCE

@@ -1,8 +1,8 @@
 """The pages in a real Airflow and a real browser; takes two minutes.
 
 The script starts a replay as a DAG run, watches it on its page until it ends, filters its contacts, opens one of them,
-downloads the results, follows a link back into Airflow, and resolves a contact in doubt. It looks at every page in both
-themes, and on a screen of 390 pixels::
+downloads the results, follows a link back into Airflow, resolves a contact in doubt, and retries those with one error.
+It looks at every page in both themes, and on a screen of 390 pixels::
 
     python -m tests.airflow.pages [--screenshots FOLDER]
 """
@@ -28,6 +28,7 @@ RUN = "by-hand"
 REPLAY_ID = f"{FLOW}__{RUN}"
 CONTACTS = 200
 FAILED, LOST = range(100, 108), range(150, 153)
+REFUSED = set(FAILED)
 CANARY = "s3cret-canary-7291"
 HOSTILE = "<script>document.title = 'broken'</script>\u202e"
 
@@ -42,7 +43,7 @@ def answer(request: Received) -> Answer:
     """Answer slowly enough to be watched; some contacts are refused, and some replies are lost."""
     number = json.loads(request.content)["number"]
     time.sleep(0.06)
-    if number in FAILED:
+    if number in REFUSED:
         return Answer.json({"error": HOSTILE, "token": CANARY, "call": "+525512345678"}, 422)
     return Answer(drop=True) if number in LOST else Answer.json({"id": number})
 
@@ -62,6 +63,7 @@ def run(folder: Path, shoot: Shoot) -> list[str]:
             wrong = watch(page, api, shoot)
             wrong += look(page, shoot)
             wrong += resolve(page, shoot)
+            wrong += retry(page, shoot)
             wrong += fit(page, shoot)
     finally:
         server.close()
@@ -177,6 +179,31 @@ def resolve(page: Page, shoot: Shoot) -> list[str]:
     frame.get_by_text("sent, by").wait_for()
     shown = frame.locator("main").inner_text()
     return [] if "Pending" in shown else [f"the contact is not pending: {shown[:500]}"]
+
+
+def retry(page: Page, shoot: Shoot) -> list[str]:
+    """Retry the contacts with one error, now that the server takes them, and watch them complete."""
+    REFUSED.clear()
+    page.goto(f"/plugin/whatsapp-flows/whatsapp-flows/replays/{REPLAY_ID}")
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("button", name="Retry this group").click()
+    dialog = frame.get_by_role("dialog")
+    dialog.get_by_label("Reason").fill("the CRM has the field now")
+    shoot(page, "pages-retry")
+    dialog.get_by_role("button", name="Start the run").click()
+    note = frame.get_by_text("retries contacts")
+    note.wait_for()
+    tile = frame.locator("#tile-failed b")
+    wait_until("the retry has ended", lambda: "has ended" in note.inner_text())
+    shoot(page, "pages-retried")
+    # The contact whose request was recorded as arrived is resumed too.
+    counts = dict(zip(STATES, frame.locator(".tiles b").all_inner_texts(), strict=True))
+    wrong = [] if tile.inner_text() == "0" else [f"{tile.inner_text()} contacts are still failed after a retry"]
+    if counts["completed"] != str(CONTACTS - len(LOST) + 1):
+        wrong.append(f"after the retry there are {counts}")
+    note.get_by_role("link").click()
+    page.wait_for_url(f"**/dags/{REPLAY}/runs/manual__**")
+    return wrong
 
 
 STATES = ("completed", "skipped", "failed", "in_doubt", "rejected", "pending")

@@ -116,7 +116,13 @@ const send = async (event) => {
     });
     const done = await reply.json();
     note.textContent = done.message;
-    if (reply.ok && done.changed) setTimeout(() => location.reload(), 1500);
+    if (done.link) {
+      const link = Object.assign(document.createElement("a"), { href: done.link, textContent: "Open it in Airflow" });
+      link.dataset.airflow = "";
+      note.append(" ", link);
+    }
+    if (done.page) setTimeout(() => location.assign(done.page), 1500);
+    else if (reply.ok && done.changed) setTimeout(() => location.reload(), 1500);
     else button.disabled = false;
     if (done.changed === false) delete dialog.dataset.stale;
   } catch {
