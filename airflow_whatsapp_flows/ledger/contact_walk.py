@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, case, null, select
+from sqlalchemy import ColumnElement, Connection, Row, case, null, select
 
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.known_rows import full_reason, names_of_replays, response_of
@@ -152,20 +152,31 @@ def read_attempts(
     Raises:
         LedgerError: the ledger cannot be read.
     """
+    own = [attempts.c.response_id == contact.response_id, attempts.c.flow_id == replay.flow_id]
+    with ledger.read() as connection:
+        return details_of(connection, own, Replies(replay.flow), contact.response, after, limit)
+
+
+def details_of(
+    connection: Connection,
+    conditions: Sequence[ColumnElement[bool]],
+    replies: Replies,
+    response: str | None,
+    after: int,
+    limit: int,
+) -> tuple[list[AttemptDetail], int | None]:
+    """Read a page of attempts under some conditions, as :func:`read_attempts` does."""
     result, size = _if_short(attempts.c.result)
     query = (
         select(*(column for column in attempts.c if column.name != "result"))
         .add_columns(result.label("result"), size.label("size"))
-        .where(attempts.c.response_id == contact.response_id, attempts.c.flow_id == replay.flow_id)
-        .where(attempts.c.id > after)
+        .where(*conditions, attempts.c.id > after)
         .order_by(attempts.c.id)
         .limit(limit + 1)
     )
-    replies = Replies(replay.flow)
-    with ledger.read() as connection:
-        names = names_of_replays(connection)
-        rows = connection.execute(query).all()
-    found = [_attempt(row, names, replies, contact.response) for row in rows[:limit]]
+    names = names_of_replays(connection)
+    rows = connection.execute(query).all()
+    found = [_attempt(row, names, replies, response) for row in rows[:limit]]
     return found, found[-1].id if len(rows) > limit else None
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PREFIX = PAGES
 ROUTE = "whatsapp-flows"
 """Name of the navigation page in Airflow's own URL, ``/plugin/whatsapp-flows``."""
+REQUEST_ROUTE = "whatsapp-request"
+"""Name of the tab of a task instance in Airflow's own URL."""
 
 _Message = MutableMapping[str, Any]
 
@@ -59,5 +61,11 @@ class WhatsAppFlowsPlugin(AirflowPlugin):
             "nav_top_level": True,
             "icon": f"{PREFIX.lstrip('/')}/static/flows.svg",
             "icon_dark_mode": f"{PREFIX.lstrip('/')}/static/flows-dark.svg",
-        }
+        },
+        {
+            "name": "Request",
+            "href": f"{PREFIX.lstrip('/')}/tasks/{{DAG_ID}}/{{RUN_ID}}/{{TASK_ID}}/{{MAP_INDEX}}",
+            "destination": "task_instance",
+            "url_route": REQUEST_ROUTE,
+        },
     ]

@@ -64,3 +64,22 @@ def require(user: Any, dag_id: str, method: Method = "GET") -> None:
     """
     if not may(user, dag_id, method):
         raise HTTPException(403, "It needs permission for the DAG of the flow. Ask an administrator of Airflow.")
+
+
+def require_task_instances(user: Any, dag_id: str) -> None:
+    """Check that a user may read the task instances of a DAG.
+
+    Raises:
+        HTTPException: they may not: 403.
+    """
+    require(user, dag_id)
+    is_allowed = get_auth_manager().is_authorized_dag(
+        method="GET",
+        access_entity=DagAccessEntity.TASK_INSTANCE,
+        details=DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id)),
+        user=user,
+    )
+    if not is_allowed:
+        raise HTTPException(
+            403, "It needs permission for the task instances of the DAG. Ask an administrator of Airflow."
+        )

@@ -8,24 +8,30 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
+from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse
+from airflow_whatsapp_flows.flow.walk.response_content import read_stored_response
 from airflow_whatsapp_flows.ledger.contact_walk import Contact, read_attempts, read_contacts
+from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.plugin.access import CurrentUser, may
 from airflow_whatsapp_flows.plugin.addresses import name_in_path
+from airflow_whatsapp_flows.plugin.flow_sources import FoundFlow, find_flows
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
 from airflow_whatsapp_flows.plugin.rendering import page, text_block
 from airflow_whatsapp_flows.plugin.replay_page import ReplayId, visible_replay
 from airflow_whatsapp_flows.plugin.replay_runs import retry_access
+from airflow_whatsapp_flows.plugin.request_view import show_requests
 from airflow_whatsapp_flows.replay.commands import replay_command, why_not_copyable
 from airflow_whatsapp_flows.replay.next_steps import may_repeat
 from airflow_whatsapp_flows.replay.report import deliveries_of, flow_of_replay, mask_answers
 
 router = APIRouter()
 
-_ATTEMPTS = 50
+_ATTEMPTS = 20
 _STEPS = 200  # of a path
 _ANSWERS = 20_000  # characters
 ResponseId = name_in_path("response_id")
@@ -56,24 +62,40 @@ def show_contact(
         if not contacts:
             raise HTTPException(404, f"The replay {replay.id!r} has no contact with the response id {response_id!r}.")
         attempts, later = read_attempts(ledger, replay, contacts[-1], after, _ATTEMPTS)
-    flow = flow_of_replay(replay)
+        flow, may_edit = flow_of_replay(replay), may(user, replay.flow_id, "PUT")
+        numbers = [one.id for one in attempts]
+        flows, response = _flows(ledger, replay, flow), _response(contacts[-1])
+        requests = show_requests(ledger, flows, response, numbers, may_copy=may_edit)
     return page(
         request,
         "contact.html",
         replay=replay,
         contacts=[(contact, _answers(contact, flow)) for contact in contacts],
         steps=_STEPS,
-        attempts=attempts,
+        attempts=list(zip(attempts, requests, strict=True)),
         row=row,
         after=after,
         later=later,
-        may_edit=may(user, replay.flow_id, "PUT"),
+        may_edit=may_edit,
         is_in_doubt=contacts[-1].state is ContactState.IN_DOUBT,
         retries=_retries(contacts[-1], deliveries_of(flow)),
         access=retry_access(user, replay.flow_id),
         commands=_commands(replay, contacts[-1]),
         no_commands=why_not_copyable(replay.id, contacts[-1].response_id),
     )
+
+
+def _flows(ledger: Ledger, replay: Replay, flow: Flow | None) -> list[FoundFlow]:
+    """Return the flow of the replay, and the versions that other attempts may have been made with."""
+    own = [] if flow is None else [FoundFlow(flow, f"the flow of the replay {replay.id}")]
+    return [*own, *find_flows(ledger, replay.flow_id)]
+
+
+def _response(contact: Contact) -> ContactResponse | None:
+    try:
+        return None if contact.response is None else read_stored_response(contact.response)
+    except ResponseError:
+        return None
 
 
 def _answers(contact: Contact, flow: Flow | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,14 @@ def moment(value: float | dt.datetime | None) -> dt.datetime | None:
     return dt.datetime.fromtimestamp(value, dt.timezone.utc)
 
 
+def json_block(text: str, most: int = 8000) -> str:
+    """Return JSON with indents, and any other text as it is, as :func:`text_block` does."""
+    if text.startswith(("{", "[")):
+        with suppress(ValueError, RecursionError):  # it was shortened, or is no JSON
+            text = json.dumps(json.loads(text), ensure_ascii=False, indent=2)
+    return text_block(text, most)
+
+
 def _json_text(value: object, most: int = 1000) -> str:
     """Return a value as JSON in one line, shortened."""
     return name(json.dumps(value, ensure_ascii=False), most)
@@ -105,6 +114,7 @@ def _environment() -> Environment:
     environment.filters.update(
         encoded=encode_name, quoted=partial(quote, safe=""), shown=masked_line, name=name, duration=_duration,
         moment=moment, count=plural, masked_value=lambda value: name(mask_value(value)), tojson_text=_json_text,
+        json_block=json_block,
     )  # fmt: skip
     environment.tests["live"] = lambda replay: is_live(replay, replay.states)
     environment.globals.update(

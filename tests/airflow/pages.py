@@ -2,7 +2,8 @@
 
 The script starts a replay as a DAG run, watches it on its page until it ends, filters its contacts, opens one of them,
 downloads the results, follows a link back into Airflow, resolves a contact in doubt, and retries those with one error.
-It looks at every page in both themes, and on a screen of 390 pixels::
+It runs the flow for one contact, opens the tab of its action, and sends the request again with the command that is
+copied there. It looks at every page in both themes, and on a screen of 390 pixels::
 
     python -m tests.airflow.pages [--screenshots FOLDER]
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from tests.airflow.browser import Shoot, find_barriers, open_browser, read_shoot, run_checks
 from tests.airflow.replay_with_killed_worker import DAG_FILE, Api, running_airflow, wait_until
+from tests.airflow.tabs import addresses, look_at_request, run_contact
 from tests.servers.recording import Answer, Received, RecordingServer
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 FLOW = "shop_leads"
 REPLAY = f"{FLOW}__replay"
 RUN = "by-hand"
+ONE = "for-one-contact"
 REPLAY_ID = f"{FLOW}__{RUN}"
 CONTACTS = 200
 FAILED, LOST = range(100, 108), range(150, 153)
@@ -64,6 +67,8 @@ def run(folder: Path, shoot: Shoot) -> list[str]:
             wrong += look(page, shoot)
             wrong += resolve(page, shoot)
             wrong += retry(page, shoot)
+            run_contact(api, FLOW, ONE, f"+52555{FAILED[0]:07}", HOSTILE)
+            wrong += look_at_request(page, server, (FLOW, ONE), shoot)
             wrong += fit(page, shoot)
     finally:
         server.close()
@@ -218,7 +223,7 @@ def fit(page: Page, shoot: Shoot) -> list[str]:
     """Look at every page in both themes, wide and narrow."""
     own = f"/whatsapp-flows/replays/{REPLAY_ID}"
     paths = {"overview": "/whatsapp-flows/", "replays": "/whatsapp-flows/replays", "replay": own}
-    paths["contact"] = f"{own}/contacts/r~2F{LOST[0]}"
+    paths |= {"contact": f"{own}/contacts/r~2F{LOST[0]}", **addresses(FLOW, ONE)}
     wrong = []
     for theme in ("light", "dark"):
         page.evaluate("theme => localStorage.setItem('theme', theme)", theme)

@@ -49,7 +49,7 @@ def a_replay(
         Row(number, f"x:{number}", value, None if value is not None else "not_json: no")
         for number, value in enumerate(values, start=1)
     ]
-    replay = create_replay(ledger, replay_id, FLOW_ID, json.dumps(flow), ("x", None), options={"force": force})
+    replay = create_replay(ledger, replay_id, flow["id"], json.dumps(flow), ("x", None), options={"force": force})
     Snapshot(ledger, replay, chunk_size, force).take(rows)
     found = find_replay(ledger, replay_id)
     assert found is not None

@@ -41,6 +41,7 @@ def test_only_two_routes_change_anything() -> None:
 def test_every_route_is_in_the_matrix_below() -> None:
     named = {"{replay_id}": "first", "{response_id}": "r-1", "{kind}": "csv"}
     paths = {reduce(lambda path, name: path.replace(*name), named.items(), path) for path in _routes("GET")}
+    paths -= {"/tasks/{dag_id}/{run_id}/{task_id}/{map_index}"}  # in test_request_tab, where Airflow has tasks
     assert paths | {"/replays/first/results.jsonl"} == {f"/{path}" for path in PATHS}
 
 

@@ -13,8 +13,11 @@ from fastapi.testclient import TestClient
 
 from airflow_whatsapp_flows import build_dag
 from airflow_whatsapp_flows.flow.delivery.table import Fate
+from airflow_whatsapp_flows.flow.inspect.rebuild import DIFFERS, NOT_REACHED
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.plugin.request_view import MAY_NOT_COPY
 from airflow_whatsapp_flows.plugin.states import FATES
 from tests.airflow_runs import run_dag
 from tests.ledger.filling import FLOW_ID, a_replay, attempt, change, end, response, result
@@ -52,15 +55,15 @@ def test_shows_the_walk_answers_and_attempts(client: TestClient, ledger: Ledger,
     for shown in (
         "503",
         "the server answered 503",
-        '{"error":"busy"}',
+        '"error": "busy"',
         "250 ms",
         "201",
-        '{"id":7}',
+        '"id": 7',
         "key-r-0",
         "/v1/x",
     ):
         assert shown in text, shown
-    assert text.index("busy") < text.index('{"id":7}')
+    assert text.index("busy") < text.index('"id": 7')
     assert "+52…00" in text
     assert "+5255" not in text
     assert "Ana" not in text
@@ -147,7 +150,7 @@ def test_a_response_may_have_any_id(client: TestClient, ledger: Ledger, replay: 
         pytest.param("مرحبا \u202e abc", id="right to left"),
     ],
 )
-def test_replies_and_answers_of_any_kind_are_text(
+def test_replies_and_answers_of_any_kind_aretext_of(
     client: TestClient, ledger: Ledger, replay: Replay, reply: Any
 ) -> None:
     for number, fate in enumerate((Fate.SUCCEEDED, Fate.ANSWERED), start=1):
@@ -171,3 +174,74 @@ def test_a_contact_that_does_not_exist_is_named(client: TestClient, replay: Repl
     assert "r-99" in page.text
     assert client.get(f"{PAGES}/r-0?row=999999").status_code == 404
     assert client.get(f"{PAGES}/r-0?row=x").status_code == 422
+
+
+CREATE = {
+    "name": "Create", "type": "action", "connection": "crm", "url": "/contacts",
+    "body": {"name": "{{ step.Ask name }}", "phone": "{{ contact.phone }}"},
+}  # fmt: skip
+LEAD = {
+    "flow_format": 1,
+    "id": FLOW_ID,
+    "steps": [{"name": "Ask name", "type": "question", "next": "Create"}, CREATE],
+}
+
+
+@pytest.fixture
+def refused_request(ledger: Ledger, ledger_url: str, use_ledger: Callable[[str], None]) -> HttpRequest:
+    """A request that was sent to a connection, and refused."""
+    use_ledger(ledger_url)
+    replay = a_replay(ledger, [response(1, step={"Ask name": HOSTILE})], flow=LEAD)
+    end(ledger, replay, [ContactState.FAILED])
+    content = json.dumps({"name": HOSTILE, "phone": "+525500000001"}, ensure_ascii=False, separators=(",", ":"))
+    headers = (("Content-Type", "application/json"),)
+    request = HttpRequest("POST", "https://crm.example/api/contacts", headers, content.encode(), "crm")
+    recorded = result({"error": "no"}, outcome="error", url="https://crm.example/api/contacts", error=None)
+    attempt(
+        ledger, "r-1", Fate.ANSWERED, replay, digest=request.digest(), host="crm.example", status_code=422,
+        result=recorded,
+    )  # fmt: skip
+    return request
+
+
+def test_each_attempt_has_its_request_and_what_sends_it_again(client: TestClient, refused_request: HttpRequest) -> None:
+    page = client.get(f"{PAGES}/r-1")
+    text = text_of(page)
+    assert f"POST {refused_request.url}" in text
+    assert '"phone": "+52…01"' in text
+    assert "--header 'Content-Type: application/json'" in text
+    assert '--header "Authorization: ${CRM_AUTHORIZATION}"' in text
+    assert "requests.request(" in text
+    assert "<script>alert" not in page.text
+    assert "\u202e" not in page.text
+
+
+def test_only_who_may_edit_the_dag_gets_the_values_of_the_contact(
+    client_as: Callable[[str], TestClient], refused_request: HttpRequest
+) -> None:
+    page = client_as("viewer").get(f"{PAGES}/r-1")
+    assert MAY_NOT_COPY in text_of(page)
+    assert "curl " not in text_of(page)
+    assert "00000001" not in page.text
+
+
+def test_a_request_that_is_not_proved_is_not_shown(
+    client: TestClient, ledger: Ledger, refused_request: HttpRequest
+) -> None:
+    attempt(ledger, "r-1", Fate.ANSWERED, number=2, digest="of another request", host="crm.example")
+    attempt(ledger, "r-1", Fate.ANSWERED, step="Gone", digest="of another step", host="crm.example")
+    text = text_of(client.get(f"{PAGES}/r-1"))
+    assert text.count("requests.request(") == 1
+    assert DIFFERS in text
+    assert NOT_REACHED in text
+
+
+def test_a_page_of_many_requests_stays_small(client: TestClient, ledger: Ledger, refused_request: HttpRequest) -> None:
+    for number in range(2, 30):
+        attempt(
+            ledger, "r-1", Fate.ANSWERED, number=number, digest=refused_request.digest(), host="crm.example",
+            result=result("y" * 5000, outcome="error", url="https://crm.example/api/contacts", error=None),
+        )  # fmt: skip
+    page = client.get(f"{PAGES}/r-1")
+    assert page.status_code == 200
+    assert len(page.content) < 200_000

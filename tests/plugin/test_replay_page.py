@@ -302,4 +302,4 @@ def test_a_secret_is_on_no_page(client: TestClient, full_ledger: Ledger, monkeyp
         page = client.get(path)
         assert page.status_code == 200
         assert canary not in page.text, path
-    assert '"token":"***"' in text_of(client.get(f"{PAGES}/secret/contacts/r-301"))
+    assert '"token": "***"' in text_of(client.get(f"{PAGES}/secret/contacts/r-301"))
