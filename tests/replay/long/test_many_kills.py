@@ -44,6 +44,7 @@ def test_a_death_at_any_point_of_any_flow_keeps_every_guarantee(
         assert run.broken_promises(kills=2) == []
 
 
+@pytest.mark.alone  # beside others, fewer of the requests that are intended are sent before the kill
 def test_kills_leave_at_most_the_concurrency_in_doubt(tmp_path: Path, ledger_url: str) -> None:
     kills, concurrency = 8, 64
     with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
@@ -56,5 +57,4 @@ def test_kills_leave_at_most_the_concurrency_in_doubt(tmp_path: Path, ledger_url
         phones = {contact["id"]: contact["phone"] for contact in run.contacts() if contact["state"] == "in_doubt"}
         arrived = {entry.contact for entry in crm.requests()} & set(phones.values())
         assert 200 <= len(phones) <= kills * concurrency
-        # An idle machine sends nearly all that is intended before it is killed, a loaded one nine of ten.
-        assert len(arrived) >= 0.75 * len(phones), f"{len(arrived)} of {len(phones)} arrived"
+        assert len(arrived) >= 0.9 * len(phones), f"{len(arrived)} of {len(phones)} arrived"
