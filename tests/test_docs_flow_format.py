@@ -33,6 +33,8 @@ HEADINGS = {
     "VariableFormat": "## Variables",
     "EffectsFormat": "## Effects",
     "ReplayFormat": "## Replay",
+    "ScheduleFormat": "### `schedule`",
+    "AnyAssetFormat": "### Any of several assets",
     "QuietHoursFormat": "### `quiet_hours`",
     "AirflowFormat": "## Airflow",
     "FlowTestFormat": "## Tests",

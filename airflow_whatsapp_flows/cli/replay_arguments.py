@@ -98,6 +98,14 @@ def _add_source(command: argparse.ArgumentParser) -> None:
         help="file (JSON Lines, CSV, Parquet; .gz), glob, - for stdin, s3://…, or database URL",
     )
     source.add_argument("--query", metavar="SQL", help="query to run if the source is a database URL")
+    for which in ("start", "end"):
+        source.add_argument(
+            f"--interval-{which}",
+            metavar="T",
+            type=moment,
+            help=f"{which} of the interval to read, which in Airflow comes from the run: :data_interval_{which} in the "
+            f"query, {{{{ run.data_interval_{which} }}}} in --responses; default time zone: UTC",
+        )
     source.add_argument("--id", metavar="COLUMN", help="column with the response id; default: id")
     source.add_argument(
         "--column",

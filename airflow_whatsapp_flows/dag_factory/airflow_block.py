@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -92,19 +93,30 @@ def assets(flow: Flow) -> tuple[list[Asset], list[Asset]]:
     Raises:
         FlowFileError: Airflow does not accept the URI of one.
     """
-    found: dict[str, list[Asset]] = {"inlets": [], "outlets": []}
+    inlets, faults = read_assets(flow.airflow.inlets, "airflow", "inlets")
+    outlets, more = read_assets(flow.airflow.outlets, "airflow", "outlets")
+    if faults or more:
+        raise FlowFileError(flow.id, [*faults, *more])
+    return inlets, outlets
+
+
+def read_assets(uris: Sequence[str], *path: str) -> tuple[list[Asset], list[Fault]]:
+    """Return the assets with these URIs, and the faults of those that Airflow does not accept.
+
+    Args:
+        uris: as written in the file.
+        *path: of the list in the file.
+    """
+    found: list[Asset] = []
     faults: list[Fault] = []
-    for key, uris in (("inlets", flow.airflow.inlets), ("outlets", flow.airflow.outlets)):
-        for index, uri in enumerate(uris):
-            try:
-                found[key].append(_asset(uri))
-            except Exception as error:  # each provider checks the URIs of its own scheme, in its own way
-                shown = "it" if "@" in uri else repr(uri)  # there may be a password before the sign
-                message = f"{shown} is not the URI of an asset, such as s3://bucket/key or x-crm://contacts: {error}"
-                faults.append(Fault(message, ("airflow", key, index)))
-    if faults:
-        raise FlowFileError(flow.id, faults)
-    return found["inlets"], found["outlets"]
+    for index, uri in enumerate(uris):
+        try:
+            found.append(_asset(uri))
+        except Exception as error:  # each provider checks the URIs of its own scheme, in its own way
+            shown = "it" if "@" in uri else repr(uri)  # there may be a password before the sign
+            message = f"{shown} is not the URI of an asset, such as s3://bucket/key or x-crm://contacts: {error}"
+            faults.append(Fault(message, (*path, index)))
+    return found, faults
 
 
 def _asset(uri: str) -> Asset:

@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 from airflow.sdk import DAG
 
-from airflow_whatsapp_flows.dag_factory.replay_dag import is_schedule
+from airflow_whatsapp_flows.dag_factory.schedule import build_schedule
 from airflow_whatsapp_flows.dag_factory.task_ids import number_task_ids
 from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX, TAG
+from airflow_whatsapp_flows.errors import FlowFileError
 from airflow_whatsapp_flows.flow.format import FLOW_ID, MAX_STEPS
+from airflow_whatsapp_flows.flow.format.replay import ScheduleFormat
 from airflow_whatsapp_flows.flow.loading.graph_checks import targets_of
 from airflow_whatsapp_flows.flow.loops import components
 from airflow_whatsapp_flows.flow.moments import parse_moment
@@ -43,9 +46,8 @@ def build_placeholders(value: object, file_id: str, faults: str) -> dict[str, DA
     dags = [_placeholder(file_id, value, faults, _successors(value))]
     block = value.get("replay")
     if isinstance(block, Mapping):
-        schedule = block.get("schedule")
-        valid = schedule if isinstance(schedule, str) and is_schedule(schedule) else None
-        dags.append(_placeholder(f"{file_id}{REPLAY_SUFFIX}", value, faults, _REPLAY_SUCCESSORS, valid))
+        schedule = _schedule(block, value, file_id)
+        dags.append(_placeholder(f"{file_id}{REPLAY_SUFFIX}", value, faults, _REPLAY_SUCCESSORS, schedule))
     return {dag.dag_id: dag for dag in dags}
 
 
@@ -54,7 +56,7 @@ def _placeholder(
     value: Mapping[str, Any],
     faults: str,
     successors: Mapping[str, Sequence[str]],
-    schedule: str | None = None,
+    schedule: Any = None,
 ) -> DAG:
     loops = components(successors)
     task_ids = number_task_ids(successors, loops) or {"": "faults"}
@@ -94,13 +96,26 @@ def _successors(value: Mapping[str, Any]) -> dict[str, list[str]]:
     }
 
 
+def _schedule(block: Mapping[str, Any], value: Mapping[str, Any], file_id: str) -> Any:
+    """That of the replay: a failed run has the interval that it is for, and reads it once the flow is fixed."""
+    try:
+        schedule: Any = msgspec.convert(block.get("schedule"), ScheduleFormat | str | None)
+        return build_schedule(schedule, file_id, str(_zone(value)))
+    except (msgspec.ValidationError, FlowFileError):
+        return None
+
+
+def _zone(value: Mapping[str, Any]) -> dt.tzinfo:
+    with contextlib.suppress(LookupError, ValueError, OSError, TypeError):
+        return ZoneInfo(value.get("timezone", "UTC"))
+    return dt.timezone.utc
+
+
 def _start_date(value: Mapping[str, Any]) -> dt.datetime:
     """That of the replay: its zone is the schedule's, and nothing is due before it."""
     block = value.get("airflow")
-    zone: dt.tzinfo = dt.timezone.utc
+    zone = _zone(value)
     written = block.get("start_date") if isinstance(block, Mapping) else None
-    with contextlib.suppress(LookupError, ValueError, OSError, TypeError):
-        zone = ZoneInfo(value.get("timezone", "UTC"))
     with contextlib.suppress(ValueError, OverflowError):
         if isinstance(written, str):
             return parse_moment(written, zone)

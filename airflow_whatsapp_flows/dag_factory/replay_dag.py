@@ -6,7 +6,6 @@ import datetime as dt
 from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG
-from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # it has no types
 
 from airflow_whatsapp_flows.dag_factory.airflow_block import (
     assets,
@@ -18,8 +17,8 @@ from airflow_whatsapp_flows.dag_factory.airflow_block import (
     tags,
 )
 from airflow_whatsapp_flows.dag_factory.replay_params import RETRY, build_replay_params
+from airflow_whatsapp_flows.dag_factory.schedule import build_schedule
 from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX, replay_of_run
-from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.operators.replay import WhatsAppReplayOperator
@@ -30,7 +29,6 @@ from airflow_whatsapp_flows.operators.replay_steps import (
     ReplayReportOperator,
 )
 
-_PRESETS = ("@once", "@continuous", "@quarterly")  # those that are no cron's own
 _DOCS = {
     "plan": (
         "Takes the snapshot of the source, and counts the requests, their hosts, and their duration. Sends nothing. "
@@ -69,11 +67,10 @@ def build_replay_dag(flow: Flow) -> DAG:
         FlowFileError: its schedule is invalid.
     """
     block = flow.replay or ReplayFormat()
-    _check_schedule(flow, block.schedule)
     with DAG(
         dag_id=f"{flow.id}{REPLAY_SUFFIX}",
         dag_display_name=display_name(f"{flow.id}{REPLAY_SUFFIX}", flow.name),
-        schedule=block.schedule,
+        schedule=build_schedule(block.schedule, flow.id, flow.timezone),
         start_date=start_date(flow) or dt.datetime(2020, 1, 1, tzinfo=ZoneInfo(flow.timezone)),
         catchup=flow.airflow.catchup,
         max_active_runs=1,
@@ -141,26 +138,3 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         **retry_args(flow),
     )
     plan >> approve >> replay >> report
-
-
-def is_schedule(text: str) -> bool:
-    """Whether a text is a schedule for Airflow that ever occurs.
-
-    Args:
-        text: such as ``0 3 * * *`` or ``@daily``.
-    """
-    if text in _PRESETS:
-        return True
-    try:
-        croniter(text, dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)).get_next()
-    except (CroniterError, ValueError):  # February 30 is valid syntax, but never occurs
-        return False
-    return True
-
-
-def _check_schedule(flow: Flow, schedule: str | None) -> None:
-    if schedule is None or is_schedule(schedule):
-        return
-    # Airflow would only report this when it stores the DAG, for the entire file.
-    what = f"{schedule!r} is neither a cron expression such as '0 3 * * *' nor an Airflow preset such as '@daily'"
-    raise FlowFileError(flow.id, [Fault(what, ("replay", "schedule"))])

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from airflow.sdk import Context
 
 from airflow_whatsapp_flows.flow.format.replay import OnChanged
 from airflow_whatsapp_flows.operators.arguments import check_choice, take_either
 from airflow_whatsapp_flows.operators.dated_templates import DatedTemplates
+from airflow_whatsapp_flows.operators.failures import TaskFailureError
 from airflow_whatsapp_flows.operators.links import REPLAY_LINK
-from airflow_whatsapp_flows.operators.replay_options import FlowSource, ReplayOptions
+from airflow_whatsapp_flows.operators.replay_options import (
+    FlowSource,
+    ReplayOptions,
+    check_given_rate,
+    read_limit,
+    read_rates,
+)
 from airflow_whatsapp_flows.replay.option_checks import read_handled_errors
 
 FAIL_WHEN = ("any", "budget", "never")
@@ -24,20 +31,24 @@ class ReplayTask(DatedTemplates):
     Args:
         flow: the flow, its plain data, or the path of its file; a relative one is relative to the DAG's file.
         source: of the contact responses: a path, a glob, or an object storage URL; with ``query``, a database URL or
-            the id of an Airflow connection (templated). Default: the flow's ``replay.source``.
+            the id of an Airflow connection (templated). Default: the flow's ``replay.source``, filled with the terms of
+            the run.
         replay_id: name of the replay (templated). Default: flow, DAG, task, map index and run, as in
             ``leads:nightly:replay+3:manual__2026-11-22``, so that a retried or cleared task resumes its own replay. It
             fails if a replay of this name has another source, query, column mapping, limit, or flow.
         note: reason for the replay, stored with it (templated).
-        query: one SQL statement that returns responses.
+        query: one SQL statement that returns responses (templated). The terms of the run are its parameters:
+            ``WHERE updated_at >= :data_interval_start AND updated_at < :data_interval_end``; also ``:logical_date``,
+            ``:partition_key``, and ``:run_id``.
+        parameters: values of its other named parameters (templated).
         columns: column names by the key of a response that they contain, ``{"contact.phone": "Teléfono"}``.
         id_column: name of the column with the id. Default ``id``.
         source_format: ``jsonl``, ``csv`` or ``parquet``. Default: from the file extension.
-        limit: maximum number of rows.
+        limit: maximum number of rows (templated).
         send: ``failed`` or ``all``: which actions to send if a response has recorded results.
         on_changed: ``reject`` a response whose id was sent with different content (default), or ``update``: send it
             under new keys once the outcome of all earlier requests is known.
-        rate: requests per second for each host, or an object of host to requests per second.
+        rate: requests per second for each host, or an object of host to requests per second (templated).
         concurrency: maximum concurrent requests.
         chunk_size: contacts in one chunk.
         max_failures: contacts that may fail before the replay stops.
@@ -50,7 +61,8 @@ class ReplayTask(DatedTemplates):
         **kwargs: for ``BaseOperator``.
     """
 
-    template_fields: Sequence[str] = ("source", "replay_id", "note")
+    template_fields: Sequence[str] = ("source", "replay_id", "note", "query", "parameters", "limit", "rate")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"query": "sql", "parameters": "json", "rate": "json"}
     operator_extra_links = (REPLAY_LINK,)
     linked_replay: str | None = None
     """Name of its replay, once it is known."""
@@ -66,13 +78,14 @@ class ReplayTask(DatedTemplates):
         replay_id: str | None = None,
         note: str | None = None,
         query: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
         columns: Mapping[str, str] | None = None,
         id_column: str | None = None,
         source_format: str | None = None,
-        limit: int | None = None,
+        limit: int | str | None = None,
         send: str | None = None,
         on_changed: OnChanged | None = None,
-        rate: float | Mapping[str, float] | None = None,
+        rate: float | str | Mapping[str, float | str] | None = None,
         concurrency: int | None = None,
         chunk_size: int | None = None,
         max_failures: int | None = None,
@@ -91,15 +104,16 @@ class ReplayTask(DatedTemplates):
         self.source = source
         self.replay_id = replay_id
         self.note = note
+        self.query = query
+        self.parameters = parameters
+        self.limit = limit
+        self.rate = rate
         self.options = ReplayOptions(
-            query=query,
             columns=columns or {},
             id_column=id_column,
             source_format=source_format,
-            limit=limit,
             send=send,
             on_changed=on_changed,
-            rate=rate,
             concurrency=concurrency,
             chunk_size=chunk_size,
             max_failures=max_failures,
@@ -108,6 +122,7 @@ class ReplayTask(DatedTemplates):
             force=force,
             accept_changed_flow=accept_changed_flow,
         )
+        check_given_rate(rate)
         self.killed = False
 
     def on_kill(self) -> None:
@@ -115,8 +130,22 @@ class ReplayTask(DatedTemplates):
         self.killed = True
 
     def current_options(self) -> ReplayOptions:
-        """The options of the replay, after the template fields are rendered."""
-        return replace(self.options, source=self.source or None)
+        """The options of the replay, after the template fields are rendered.
+
+        Raises:
+            TaskFailureError: a limit or a rate is no number.
+        """
+        try:
+            return replace(
+                self.options,
+                source=self.source or None,
+                query=self.query or None,
+                parameters=self.parameters or {},
+                limit=read_limit(self.limit),
+                rate=read_rates(self.rate),
+            )
+        except ValueError as error:
+            raise TaskFailureError(f"{self.task_id}: {error}") from None
 
 
 class WhatsAppReplayOperator(ReplayTask):
@@ -140,9 +169,9 @@ class WhatsAppReplayOperator(ReplayTask):
         fail_when: ``any`` contact failed, in doubt, or rejected; ``budget``: more than ``max_failures``; both also if
             all contacts, or more than ``max_handled_errors``, took an error exit; ``never``. Default: the flow's, else
             ``any``.
-        **kwargs: as for :class:`ReplayTask`: ``flow``, ``source``, ``replay_id``, ``note``, ``query``, ``columns``,
-            ``id_column``, ``source_format``, ``limit``, ``send``, ``on_changed``, ``rate``, ``concurrency``,
-            ``chunk_size``, ``max_failures``, ``max_handled_errors``, ``stop_when_refused``, ``force``,
+        **kwargs: as for :class:`ReplayTask`: ``flow``, ``source``, ``replay_id``, ``note``, ``query``, ``parameters``,
+            ``columns``, ``id_column``, ``source_format``, ``limit``, ``send``, ``on_changed``, ``rate``,
+            ``concurrency``, ``chunk_size``, ``max_failures``, ``max_handled_errors``, ``stop_when_refused``, ``force``,
             ``accept_changed_flow``; and for ``BaseOperator``.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from airflow_whatsapp_flows.flow.format.replay import OnChanged
 from airflow_whatsapp_flows.flow.model import Flow
@@ -34,6 +35,7 @@ class ReplayOptions:
     Attributes:
         source: of the contact responses.
         query: one SQL statement; then ``source`` is a database's URL, or the id of an Airflow connection.
+        parameters: values of its named parameters, besides the terms of the run.
         columns: column names by the key of a response that they contain.
         id_column: name of the column with the id.
         source_format: ``jsonl``, ``csv`` or ``parquet``.
@@ -55,6 +57,7 @@ class ReplayOptions:
 
     source: str | None = None
     query: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
     id_column: str | None = None
     source_format: str | None = None
@@ -73,6 +76,52 @@ class ReplayOptions:
     def __post_init__(self) -> None:
         if self.concurrency is not None:
             check_concurrency(self.concurrency)
-        given = self.rate.values() if isinstance(self.rate, Mapping) else () if self.rate is None else (self.rate,)
-        for rate in given:
-            check_rate(rate)
+        check_given_rate(self.rate)
+
+
+def check_given_rate(rate: object) -> None:
+    """Check the numbers of a rate; texts are templates, which are rendered later.
+
+    Raises:
+        ValueError: a number is not one that the command line and a flow allow.
+    """
+    for one in rate.values() if isinstance(rate, Mapping) else (rate,):
+        if isinstance(one, (int, float)):
+            check_rate(one)
+
+
+def read_limit(value: object) -> int | None:
+    """Read a rendered limit; an empty text is none.
+
+    Raises:
+        ValueError: it is no whole number of at least 1.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        limit = int(str(value))
+    except ValueError:
+        limit = 0
+    if limit < 1:
+        raise ValueError(f"limit must be a whole number of at least 1, not {value!r}")
+    return limit
+
+
+def read_rates(value: object) -> float | Mapping[str, float] | None:
+    """Read a rendered rate, or rates by host; an empty text is none.
+
+    Raises:
+        ValueError: one is no number, or not one that the command line and a flow allow.
+    """
+    if isinstance(value, Mapping):
+        return {str(host): _read_rate(rate) for host, rate in value.items()}
+    return None if value is None or value == "" else _read_rate(value)
+
+
+def _read_rate(value: object) -> float:
+    try:
+        rate = float(str(value))
+    except ValueError:
+        raise ValueError(f"rate must be a number of requests per second, not {value!r}") from None
+    check_rate(rate)
+    return rate

@@ -36,6 +36,7 @@ from airflow_whatsapp_flows.operators.replay_status import (
     what_is_wrong,
     where_to_look,
 )
+from airflow_whatsapp_flows.operators.run_input import run_terms
 from airflow_whatsapp_flows.operators.task_record import TaskTry
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
@@ -74,7 +75,7 @@ def create_or_resume(task: ReplayTask, ledger: Ledger, flow: Flow, context: Cont
             task.log.info("retrying %s selected contacts", f"{chosen.contacts:,}")
             log_left_out(task.log, chosen)
     else:
-        setup = ReplaySetup(task.current_options(), flow)
+        setup = ReplaySetup(task.current_options(), flow, run_terms(context))
         replay = setup.create_or_resume(ledger, replay_id, task.note or None, lambda rows: note_rows(task, rows))
     link_replay(task, context, replay.id)
     for warning in replay.warnings:

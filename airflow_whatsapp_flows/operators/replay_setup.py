@@ -6,14 +6,17 @@ import hashlib
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from glob import has_magic
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.format.replay import OnChanged
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.run_terms import RUN_TERMS, RunTerms
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.hooks.action import sender_from_airflow
 from airflow_whatsapp_flows.hooks.sources import AirflowAccess
@@ -30,6 +33,7 @@ from airflow_whatsapp_flows.replay.run_settings import (
     resolve_run_settings,
 )
 from airflow_whatsapp_flows.replay.sources import Row, Source, SourceSpec, open_source
+from airflow_whatsapp_flows.replay.sources.parameters import fill_location
 from airflow_whatsapp_flows.sender import RequestSender
 
 
@@ -39,11 +43,13 @@ class ReplaySetup:
     Args:
         options: of the task; the flow's ``replay`` applies to those that are ``None``.
         flow: the flow of the task.
+        terms: of its run.
     """
 
-    def __init__(self, options: ReplayOptions, flow: Flow) -> None:
+    def __init__(self, options: ReplayOptions, flow: Flow, terms: RunTerms | None = None) -> None:
         self._options = options
         self._flow = flow
+        self._terms = terms or RunTerms()
         self._block = replay_block(flow)
 
     def create_or_resume(
@@ -98,16 +104,22 @@ class ReplaySetup:
             )
         return open_source(self._spec, self._flow, AirflowAccess())
 
-    @property
+    @cached_property
     def _spec(self) -> SourceSpec:
         options, block = self._options, self._block
         given = options.source or None
+        is_own = given is None or given == block.source
+        location = given or block.source or ""
+        if is_own:  # what others wrote is no template of the flow
+            location = fill_location(location, self._terms, ZoneInfo(self._flow.timezone))
+        terms = {name: self._terms.value(name) for name in RUN_TERMS}
         return SourceSpec(
-            location=given or block.source or "",
+            location=location,
             columns=dict(options.columns),
             id_column=options.id_column,
-            query=options.query or (block.query if given is None or given == block.source else None),
+            query=options.query or (block.query if is_own else None),
             format=options.source_format,
+            parameters={**terms, **options.parameters},
         )
 
     @property

@@ -34,6 +34,7 @@ from airflow_whatsapp_flows.operators.replay_status import (
     where_to_look,
 )
 from airflow_whatsapp_flows.operators.replay_steps import PLAN
+from airflow_whatsapp_flows.operators.run_input import run_terms
 from airflow_whatsapp_flows.replay.plan import PlanRequest, plan
 from airflow_whatsapp_flows.replay.report import deliveries_of, errors_value, flow_of_replay
 from airflow_whatsapp_flows.replay.status import get_replay, replay_status
@@ -59,7 +60,7 @@ def plan_replay(task: ReplayPlanOperator, context: Context) -> list[list[int]]:
             planned_value, chunks = _plan_selection(task, ledger, flow, selection)
             link_replay(task, context, selection.replay.id)
         elif dry:
-            planned_value, chunks = _plan_source(task, ledger, flow), []
+            planned_value, chunks = _plan_source(task, ledger, flow, context), []
         else:
             planned_value, chunks = _plan_replay(task, ledger, flow, create_or_resume(task, ledger, flow, context))
     if dry:
@@ -73,10 +74,10 @@ _Planned = tuple[dict[str, Any], Sequence[int]]
 """The value of a plan, and the chunks to run."""
 
 
-def _plan_source(task: ReplayPlanOperator, ledger: Ledger, flow: Flow) -> dict[str, Any]:
+def _plan_source(task: ReplayPlanOperator, ledger: Ledger, flow: Flow, context: Context) -> dict[str, Any]:
     """Plan the replay of a source that is not in the ledger, and leaves nothing there."""
     options = task.current_options()
-    setup = ReplaySetup(options, flow)
+    setup = ReplaySetup(options, flow, run_terms(context))
     source = setup.open()
     request = PlanRequest(
         flow=flow,

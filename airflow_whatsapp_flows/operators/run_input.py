@@ -9,6 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from airflow_whatsapp_flows.flow.format.flow import VariableFormat
+from airflow_whatsapp_flows.flow.run_terms import RunTerms
 from airflow_whatsapp_flows.flow.template.variables import Scope
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
 
@@ -73,6 +74,13 @@ def run_id_of(context: Mapping[str, Any]) -> str | None:
     """Id of the DAG run; ``None`` outside of one."""
     run_id = getattr(context.get("dag_run"), "run_id", None) or context.get("run_id")
     return str(run_id) if run_id else None
+
+
+def run_terms(context: Mapping[str, Any]) -> RunTerms:
+    """Return the terms of the run; it has no dates if it was triggered without a logical date or by an asset."""
+    dates = {name: context.get(name) for name in ("data_interval_start", "data_interval_end", "logical_date")}
+    key = context.get("partition_key") or getattr(context.get("dag_run"), "partition_key", None)
+    return RunTerms(**dates, partition_key=None if key is None else str(key), run_id=run_id_of(context))
 
 
 def map_index_of(context: Mapping[str, Any]) -> int:

@@ -27,11 +27,13 @@ from airflow_whatsapp_flows.replay.renames import load_step_identities
 from airflow_whatsapp_flows.replay.snapshot import Snapshot
 from airflow_whatsapp_flows.replay.source_warnings import SourceWarnings
 from airflow_whatsapp_flows.replay.sources import Source, SourceSpec, display_location
+from airflow_whatsapp_flows.replay.sources.parameters import parameters_of
 
 _ID = "replay id (replay_id, --replay-id)"
 _NAMED = {
     "source": "source",
     "query": "query",
+    "parameters": "set of query parameters",
     "columns": "mapping of columns",
     "id_column": "id column",
     "format": "format",
@@ -164,8 +166,16 @@ def source_settings(spec: SourceSpec) -> dict[str, Any]:
     Args:
         spec: location of the source, and how it is read.
     """
-    kept = {key: value for key, value in asdict(spec).items() if key != "location" and value}
-    return {"source": display_location(spec), **kept}
+    kept = {key: value for key, value in asdict(spec).items() if key not in ("location", "parameters") and value}
+    used = parameters_of(spec.query) if spec.query is not None else ()
+    parameters = {name: _plain(spec.parameters.get(name)) for name in used}
+    return {"source": display_location(spec), **kept, **({"parameters": parameters} if parameters else {})}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dt.datetime):
+        return value.astimezone(dt.timezone.utc).isoformat()
+    return value if value is None or isinstance(value, (str, int, float)) else str(value)
 
 
 def keeps_source(replay: Replay) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import CronDataIntervalTimetable
 
 from airflow_whatsapp_flows import FlowFileError
 from airflow_whatsapp_flows.dag_factory import load_dags, raise_faults
@@ -44,7 +45,7 @@ def test_a_faulty_flow_keeps_id_tasks_schedule_and_tags(tmp_path: Path) -> None:
     assert walking.task_dict["ask_crm"].downstream_task_ids == {"bye"}
     assert walking.tags == {"whatsapp", "sales"}
     assert list(replaying.task_dict) == ["plan", "approve", "replay", "report"]
-    assert (walking.schedule, replaying.schedule) == (None, "@daily")
+    assert (walking.schedule, replaying.schedule) == (None, CronDataIntervalTimetable("@daily", timezone="UTC"))
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,7 @@ def test_the_stand_in_of_a_replay_has_its_schedule(tmp_path: Path, keys: dict[st
     broken = load_dags(tmp_path)[f"{dag_id}__replay"]
     assert is_stand_in(broken)
     assert (broken.start_date, str(broken.timezone)) == (good.start_date, str(good.timezone))
+    assert broken.schedule == good.schedule, "a failed run has the interval that it reads once the flow is fixed"
 
 
 def test_its_tasks_fail_at_once_with_the_faults(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import CronDataIntervalTimetable
 
 from airflow_whatsapp_flows import FlowFileError, build_replay_dag, load_dags
 from airflow_whatsapp_flows.dag_factory import raise_faults
@@ -244,7 +245,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_flow_with_a_replay_has_a_second_dag(folder: Path) -> None:
     dags = load_dags(folder)
     assert set(dags) == {"plain", "leads", "leads__replay"}
-    assert dags["leads__replay"].schedule == "0 3 * * *"
+    assert dags["leads__replay"].schedule == CronDataIntervalTimetable("0 3 * * *", timezone="UTC")
     assert (dags["leads__replay"].catchup, dags["leads__replay"].max_active_runs) == (False, 1)
     assert list(dags["leads__replay"].task_dict) == ["plan", "approve", "replay", "report"]
 

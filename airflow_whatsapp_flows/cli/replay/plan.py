@@ -35,7 +35,7 @@ def plan(options: argparse.Namespace) -> int:
     """Print the plan; return 0."""
     flow = load_flow_file(options.flow)
     prepared = prepare(options, flow)
-    source = open_source(source_spec(options), flow)
+    source = open_source(source_spec(options, flow), flow)
     with ExitStack() as stack:
         ledger = _ledger(options)
         if ledger is not None:

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     """Start or resume the replay; return 0, 3, or 4 if contacts are pending."""
     flow = load_flow_file(options.flow)
     prepared = prepare(options, flow)
-    source = open_source(source_spec(options), flow)
+    source = open_source(source_spec(options, flow), flow)
     with open_ledger(options) as ledger, interrupt_on_sigterm():
         ledger.check_writable()
         try:

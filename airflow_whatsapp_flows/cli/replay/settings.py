@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from airflow_whatsapp_flows.connections import ActionConnection, action_connection, connection_from_environment
-from airflow_whatsapp_flows.errors import ConnectionConfigError
+from airflow_whatsapp_flows.errors import ConnectionConfigError, SourceError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.run_terms import RUN_TERMS, RunTerms, terms_of
 from airflow_whatsapp_flows.replay.create import ReplayRequest, source_settings
 from airflow_whatsapp_flows.replay.estimate import hosts_of
 from airflow_whatsapp_flows.replay.rates import spellings
@@ -26,6 +29,7 @@ from airflow_whatsapp_flows.replay.run_settings import (
     resolve_run_settings,
 )
 from airflow_whatsapp_flows.replay.sources import Source, SourceSpec
+from airflow_whatsapp_flows.replay.sources.parameters import fill_location, parameters_of
 from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import settings_from_environment
 
@@ -111,14 +115,38 @@ def _check_names(options: argparse.Namespace, flow: Flow, hosts: Collection[str]
             raise ConnectionConfigError(f"--rate: the flow sends nothing to {host!r}; {known_hosts}")
 
 
-def source_spec(options: argparse.Namespace) -> SourceSpec:
-    """Return the source given on the command line."""
+def source_spec(options: argparse.Namespace, flow: Flow) -> SourceSpec:
+    """Return the source given on the command line.
+
+    Raises:
+        SourceError: it uses a term of a run that is not given, or does not use one that is given.
+    """
+    given = {
+        name: None if value is None else dt.datetime.fromtimestamp(value, dt.timezone.utc)
+        for name, value in (
+            ("data_interval_start", options.interval_start),
+            ("data_interval_end", options.interval_end),
+        )
+    }
+    used = {*terms_of(options.responses), *(parameters_of(options.query) if options.query else ())}
+    for name in RUN_TERMS:
+        option = f"--{name.removeprefix('data_').replace('_', '-')}"
+        if name in used and given.get(name) is None:
+            hint = f"pass {option} T" if name in given else "write its value instead"
+            raise SourceError(f"the source uses {name}, which only a DAG run has: {hint}")
+        if name not in used and given.get(name) is not None:
+            raise SourceError(
+                f"{option}: the source would be read in full; use :{name} in --query, or {{{{ run.{name} }}}} in "
+                "--responses"
+            )
+    terms = RunTerms(data_interval_start=given["data_interval_start"], data_interval_end=given["data_interval_end"])
     return SourceSpec(
-        location=options.responses,
+        location=fill_location(options.responses, terms, ZoneInfo(flow.timezone)),
         columns=dict(options.column),
         id_column=options.id,
         query=options.query,
         format=options.responses_format,
+        parameters=given,
     )
 
 
@@ -128,7 +156,7 @@ def replay_request(options: argparse.Namespace, flow: Flow, source: Source, prep
         flow=flow,
         source=source,
         replay_id=options.replay_id,
-        reading=source_settings(source_spec(options)),
+        reading=source_settings(source_spec(options, flow)),
         options=prepared.options,
         note=options.note,
         chunk_size=prepared.chunk_size,

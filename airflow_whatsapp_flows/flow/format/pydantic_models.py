@@ -130,9 +130,11 @@ def _pydantic_annotated(hint: Any, *metas: Any) -> Any:
 
 
 def _discriminate(by_type: ByJsonType) -> Any:
+    kinds = {Mapping: "object", list: "array", str: "text", int: "number", float: "number"}
+
     def find(value: object) -> str:
-        kind = "object" if isinstance(value, Mapping) else "text" if isinstance(value, str) else "number"
-        return kind if kind in by_type.types else "number"
+        kind = next((kind for type_, kind in kinds.items() if isinstance(value, type_)), "")
+        return kind if kind in by_type.types else by_type.types[-1]
 
     return find
 

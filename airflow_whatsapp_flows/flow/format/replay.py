@@ -13,7 +13,7 @@ OnChanged = Literal["reject", "update"]
 """What to do with a response whose id is known with different content."""
 Rate = Annotated[float, Meta(gt=0, le=MAX_RATE)]
 HostRates = dict[Annotated[str, Meta(min_length=1, max_length=255)], Rate]
-RateOrRates = Annotated[Rate | HostRates, ByJsonType("number", "object")]
+RateOrRates = Annotated[HostRates | Rate, ByJsonType("object", "number")]
 HandledErrors = Annotated[
     Annotated[int, Meta(ge=0)] | Annotated[str, Meta(pattern=r"^(100|[0-9]{1,2}(\.[0-9]{1,2})?)%\Z")],
     ByJsonType("number", "text"),
@@ -27,20 +27,40 @@ class QuietHoursFormat(FormatModel, frozen=True, kw_only=True):
     end: Annotated[TimeOfDay, Meta(description="HH:MM; the next day if it is earlier than start")]
 
 
+Cron = Annotated[str, Meta(min_length=1, max_length=200)]
+AssetUris = Annotated[list[Annotated[str, Meta(min_length=1, max_length=1500)]], Meta(min_length=1)]
+
+
+class AnyAssetFormat(FormatModel, frozen=True, kw_only=True):
+    """Assets of which any one starts a replay."""
+
+    any_of: Annotated[AssetUris, Meta(description="URIs; an update of any one starts a replay")] = field(name="any")
+
+
+class ScheduleFormat(FormatModel, frozen=True, kw_only=True):
+    """When a replay starts: by time, when assets are updated, or both."""
+
+    cron: Annotated[Cron | None, Meta(description="a cron expression or an Airflow preset")] = None
+    assets: Annotated[
+        Annotated[AssetUris | AnyAssetFormat, ByJsonType("array", "object")] | None,
+        Meta(description='URIs of assets: once all of them are updated; or {"any": [...]}'),
+    ] = None
+
+
 class ReplayFormat(FormatModel, frozen=True, kw_only=True):
     """How recorded responses are sent in batches."""
 
     schedule: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=200)] | None,
-        Meta(description="a cron expression or an Airflow preset"),
+        Annotated[ScheduleFormat | Cron, ByJsonType("object", "text")] | None,
+        Meta(description="a cron expression or an Airflow preset; or an object with assets"),
     ] = None
     source: Annotated[
         Annotated[str, Meta(min_length=1, max_length=2000)] | None,
-        Meta(description="the file or database to read responses from"),
+        Meta(description="the file or database to read responses from; a template of the run's terms"),
     ] = None
     query: Annotated[
         Annotated[str, Meta(min_length=1, max_length=65_536)] | None,
-        Meta(description="SQL query; source must be a database"),
+        Meta(description="SQL query with the run's terms as parameters; source must be a database"),
     ] = None
     send: Annotated[
         Literal["failed", "all"], Meta(description="the actions to send when a response has recorded results")

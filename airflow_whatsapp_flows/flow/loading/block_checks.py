@@ -12,6 +12,7 @@ from airflow_whatsapp_flows.flow.json_source import FlowFault, Path
 from airflow_whatsapp_flows.flow.loading.builder import FlowTexts
 from airflow_whatsapp_flows.flow.moments import parse_moment
 from airflow_whatsapp_flows.flow.phones import is_country
+from airflow_whatsapp_flows.flow.run_terms import parse_source, query_faults
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
 from airflow_whatsapp_flows.flow.template.references import Reference
 
@@ -114,7 +115,23 @@ def check_replay(replay: object) -> list[FlowFault]:
             "'budget' needs 'max_failures' or 'max_handled_errors': how many contacts may fail, or take an error exit"
         )
         found.append((message, ("replay", "fail_when")))
-    return [FlowFault(message, path) for message, path in found]
+    return [FlowFault(message, path) for message, path in found] + _check_run_terms(replay)
+
+
+def _check_run_terms(replay: dict[str, Any]) -> list[FlowFault]:
+    """Faults of the terms of a run in ``source`` and ``query``, and of a schedule that is empty."""
+    faults: list[FlowFault] = []
+    source, query, schedule = replay.get("source"), replay.get("query"), replay.get("schedule")
+    if isinstance(source, str):
+        try:
+            parse_source(source)
+        except TemplateFault as fault:
+            faults += [FlowFault(one.message, ("replay", "source"), None, one.offset) for one in (fault, *fault.more)]
+    if isinstance(query, str):
+        faults += [FlowFault(one.message, ("replay", "query"), None, one.offset) for one in query_faults(query)]
+    if isinstance(schedule, dict) and schedule.get("cron") is None and schedule.get("assets") is None:
+        faults.append(FlowFault("a schedule needs 'cron', 'assets', or both", ("replay", "schedule")))
+    return faults
 
 
 def check_airflow(airflow: object) -> list[FlowFault]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
+from airflow_whatsapp_flows.replay.sources.parameters import BoundQuery, bind, number_parameters
+
+_UNKNOWN, _TIMESTAMP = 0, 1184  # types of PostgreSQL
 _ROWS_AT_ONCE = 64  # for psycopg2, which needs a round trip per fetch
 
 
-def stream_records(connection: Any, query: str) -> Generator[Sequence[Any], None, None]:
-    """Run a statement unchanged, and fetch its rows lazily.
+def stream_records(
+    connection: Any, query: str, parameters: Mapping[str, Any] = MappingProxyType({})
+) -> Generator[Sequence[Any], None, None]:
+    """Run a statement, and fetch its rows lazily; one without parameters is sent unchanged.
 
     A client that fetches many rows holds them all, and a row may be long. So psycopg streams single rows, and every
     other driver is asked for one row at a time; the driver decides how much to fetch from the server.
@@ -19,17 +26,19 @@ def stream_records(connection: Any, query: str) -> Generator[Sequence[Any], None
     Args:
         connection: a connection of the driver (PEP 249).
         query: one statement.
+        parameters: values of its named parameters.
 
     Yields:
         The names of the columns, unless the statement returns no rows; then the rows.
     """
     driver = type(connection).__module__.partition(".")[0]
+    bound = bind(query, parameters, connection)
     if driver == "psycopg":
-        yield from _stream(connection, query)
+        yield from _stream(connection, bound, _describe(connection, query, parameters))
         return
     cursor = _cursor(connection, driver)
     try:
-        cursor.execute(query)
+        cursor.execute(bound.text, *(() if bound.values is None else (bound.values,)))
         records = iter(cursor) if hasattr(cursor, "__iter__") else iter(cursor.fetchone, None)
         # psycopg2 knows the columns of a named cursor only after the first fetch.
         first = next(records, None) if cursor.description is None and driver == "psycopg2" else None
@@ -57,26 +66,27 @@ def _cursor(connection: Any, driver: str) -> Any:
     return connection.cursor()
 
 
-def _stream(connection: Any, query: str) -> Iterator[Sequence[Any]]:
+def _stream(connection: Any, bound: BoundQuery, names: list[str] | None) -> Iterator[Sequence[Any]]:
     from psycopg.rows import tuple_row
 
-    names = _describe(connection, query)
     if names is not None:
         if not names:
             return
         yield names
     with connection.cursor(row_factory=tuple_row) as cursor:
-        for record in cursor.stream(query):
+        for record in cursor.stream(*bound):
             if names is None:
                 names = [column.name for column in cursor.description]
                 yield names
             yield record
 
 
-def _describe(connection: Any, query: str) -> list[str] | None:
+def _describe(connection: Any, query: str, parameters: Mapping[str, Any]) -> list[str] | None:
     """Return the column names before any rows, as there may be none; ``None`` if the server does not tell."""
     protocol = connection.pgconn
-    prepared = protocol.prepare(b"", query.encode())
+    text, names = number_parameters(query)
+    types = [_TIMESTAMP if isinstance(parameters[name], dt.datetime) else _UNKNOWN for name in names]
+    prepared = protocol.prepare(b"", text.encode(), types or None)
     described = protocol.describe_prepared(b"") if prepared.status == 1 else prepared
     if described.status != 1:  # COMMAND_OK; running the statement reports what is wrong
         return None

@@ -76,7 +76,7 @@ def open_source(spec: SourceSpec, flow: Flow, access: Access | None = None) -> S
         if spec.format is not None:
             raise SourceError(f"a query has no format, but {spec.format!r} was given")
         database = None if access is None else access.database(spec.location)
-        return QuerySource(database or UrlDatabase(spec.location), spec.query, keys)
+        return QuerySource(database or UrlDatabase(spec.location), spec.query, keys, spec.parameters)
     if spec.format is not None and spec.format not in _FORMATS:
         raise SourceError(f"unknown format {spec.format!r}{did_you_mean(spec.format, _FORMATS)}")
     files = find_files(spec.location, None if access is None else access.storage)

@@ -47,6 +47,7 @@ class SourceSpec:
         columns: names of columns by response key, ``{"contact.phone": "Teléfono"}``.
         id_column: name of the id column; by default ``id``.
         query: one SQL statement that returns rows.
+        parameters: values of its named parameters.
         format: format of the files; by default from their extension. Standard input is ``jsonl`` by default.
     """
 
@@ -55,6 +56,7 @@ class SourceSpec:
     id_column: str | None = None
     query: str | None = None
     format: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Source(Protocol):

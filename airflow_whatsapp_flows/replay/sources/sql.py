@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from airflow_whatsapp_flows.replay.sources.cells import row_from_cells
 from airflow_whatsapp_flows.replay.sources.cursors import stream_records
 from airflow_whatsapp_flows.replay.sources.files import hide_credentials
 from airflow_whatsapp_flows.replay.sources.keys import NESTED, PHONE, Keys
+from airflow_whatsapp_flows.replay.sources.parameters import check_parameters
 from airflow_whatsapp_flows.replay.sources.source import Row
 
 
@@ -42,11 +44,19 @@ class QuerySource:
 
     Args:
         database: the database to query.
-        query: the statement, sent unchanged: ``:`` and ``%`` have their SQL meaning.
+        query: the statement. Without parameters it is sent unchanged: ``%`` has its SQL meaning.
         keys: keys of the flow's responses, and their columns.
+        parameters: values of its named parameters.
+
+    Raises:
+        SourceError: a parameter has no value.
     """
 
-    def __init__(self, database: Database, query: str, keys: Keys) -> None:
+    def __init__(
+        self, database: Database, query: str, keys: Keys, parameters: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        check_parameters(query, parameters)
+        self._parameters = parameters
         self.name = database.name
         self.mark: str | None = None
         self.ignored_columns: Collection[str] = keys.ignored_columns
@@ -60,7 +70,10 @@ class QuerySource:
         Raises:
             SourceError: the database refuses the query, or its columns are not the flow's.
         """
-        with self._database.connect() as connection, closing(stream_records(connection, self._query)) as records:
+        with (
+            self._database.connect() as connection,
+            closing(stream_records(connection, self._query, self._parameters)) as records,
+        ):
             yield from self._rows(self._wrap_errors(records))
 
     def _wrap_errors(self, records: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:

@@ -47,7 +47,8 @@ EVERYTHING: dict[str, Any] = {
     "variables": {"campaign": {"type": "text", "default": None, "required": False, "description": "which"}},
     "effects": {"connection": None, "messages": False, "contact_updates": False, "tags": False, "flows": False},
     "replay": {
-        "schedule": "@daily", "source": "a.jsonl", "query": None, "send": "all", "on_changed": "update",
+        "schedule": {"cron": "@daily", "assets": {"any": ["s3://a/b"]}}, "source": "a.jsonl", "query": None,
+        "send": "all", "on_changed": "update",
         "rate": {"crm.example": 1.5}, "concurrency": 3, "chunk_size": 4, "approve_above": 5, "max_failures": 6,
         "max_handled_errors": "12.5%", "stop_when_refused": False, "fail_when": "budget",
         "max_age": 3600, "only_once": True, "opt_out": ["+525512345678"],

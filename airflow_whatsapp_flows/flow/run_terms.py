@@ -1,0 +1,194 @@
+"""The terms of the run that a replay belongs to: in the path of its source, and as parameters of its query."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, fields
+
+from jinja2 import nodes
+
+from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
+from airflow_whatsapp_flows.flow.sql_parameters import find_parameters
+from airflow_whatsapp_flows.flow.template.cage import Expression
+from airflow_whatsapp_flows.flow.template.caged import CagedLanguage, CagedTemplate
+from airflow_whatsapp_flows.flow.template.language import TemplateFault
+from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
+
+_RUN = "run"
+_LANGUAGE = CagedLanguage(names=frozenset({_RUN}))
+_DATES = ("data_interval_start", "data_interval_end", "logical_date")
+# A variable, maybe with a filter; not {{1,2},{3,4}}, an array of arrays.
+_VARIABLE = re.compile(r"(?:run\.)?(?P<name>[A-Za-z_]\w*)\s*(?:[.|\[(~+].*)?", re.DOTALL)
+
+_QUOTED = re.compile(r"""(?<!['\w])['"]\s*:([A-Za-z_]\w*)\s*['"](?!['\w])""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTerms:
+    """The terms of a DAG run; ``None`` for those that it does not have.
+
+    Attributes:
+        data_interval_start: start of the interval that the run is for.
+        data_interval_end: end of that interval, and start of the next one.
+        logical_date: the run's logical date.
+        partition_key: key of the asset partition that started it.
+        run_id: its id.
+    """
+
+    data_interval_start: dt.datetime | None = None
+    data_interval_end: dt.datetime | None = None
+    logical_date: dt.datetime | None = None
+    partition_key: str | None = None
+    run_id: str | None = None
+
+    def value(self, name: str) -> dt.datetime | str | None:
+        """Return the value of a term."""
+        found: dt.datetime | str | None = getattr(self, name)
+        return found
+
+    def texts(self, zone: dt.tzinfo) -> dict[str, str]:
+        """Return the terms that the run has, as text.
+
+        Args:
+            zone: time zone of dates.
+        """
+        found = {name: self.value(name) for name in RUN_TERMS}
+        return {
+            name: value.astimezone(zone).isoformat() if isinstance(value, dt.datetime) else value
+            for name, value in found.items()
+            if value is not None
+        }
+
+
+RUN_TERMS = tuple(field.name for field in fields(RunTerms))
+"""Names of the terms."""
+
+
+def why_missing(name: str) -> str:
+    """Return why a run may lack a term, as the end of a sentence."""
+    if name in _DATES:
+        return "because it was triggered without a logical date or by an asset; set a logical date when you trigger it"
+    if name == "partition_key":
+        return "because no asset partition started it"
+    return "because there is no run"
+
+
+def parse_source(text: str) -> CagedTemplate | str:
+    """Parse the location of a source.
+
+    Returns:
+        The text itself if it contains no placeholder.
+
+    Raises:
+        TemplateFault: a placeholder is not one of the terms of a run; includes the other faults of the text.
+    """
+    faults = list(_field_faults(text))
+    if faults:
+        raise TemplateFault(faults[0].message, faults[0].offset, faults[1:])
+    return _LANGUAGE.parse(text)
+
+
+def terms_of(text: str) -> set[str]:
+    """Names of the terms in the location of a source; none if it has faults."""
+    try:
+        template = parse_source(text)
+    except TemplateFault:
+        return set()
+    parts = () if isinstance(template, str) else template.parts
+    return {name for part in parts if isinstance(part, Expression) for name in _fields(part)}
+
+
+def render_source(text: str, terms: RunTerms, zone: dt.tzinfo) -> str:
+    """Fill in the location of a source.
+
+    Args:
+        text: the location as entered.
+        terms: of the run.
+        zone: time zone of dates.
+
+    Raises:
+        TemplateFault: a placeholder is not one of the terms of a run.
+        RenderError: the run lacks a term, or it cannot be rendered.
+    """
+    template = parse_source(text)
+    if isinstance(template, str):
+        return template
+    texts = terms.texts(zone)
+    missing = next((name for name in RUN_TERMS if name in terms_of(text) and name not in texts), None)
+    if missing is not None:
+        raise RenderError(f"the run has no {missing}, {why_missing(missing)}")
+    return template.render({_RUN: texts})
+
+
+def query_faults(query: str, known: Collection[str] = RUN_TERMS) -> Iterator[TemplateFault]:
+    """Find what is wrong with the parameters of a query: unknown ones, and placeholders of a template.
+
+    Args:
+        query: one statement.
+        known: names of parameters.
+    """
+    for name, start, _ in find_parameters(query):
+        if name is not None and name not in known:
+            hint = did_you_mean(name, known)
+            yield TemplateFault(f"there is no parameter {name!r}{hint}; write \\: for a colon that starts none", start)
+    for quoted in _QUOTED.finditer(query):
+        if quoted[1] in known:
+            message = f"{quoted[0]} is a text; write the parameter without quotes: :{quoted[1]}"
+            yield TemplateFault(message, quoted.start())
+    try:
+        for placeholder in find_placeholders(query):
+            match = _VARIABLE.fullmatch(placeholder.expression)
+            if match is not None:
+                shown = match["name"] if match["name"] in known else "data_interval_start"
+                yield TemplateFault(
+                    f"a query is no template: {placeholder.source} would be sent as it is; write a parameter, without "
+                    f"quotes, such as :{shown}",
+                    placeholder.start,
+                )
+    except TemplateFault:  # braces that are never closed are no placeholder
+        return
+
+
+def _field_faults(text: str) -> Iterator[TemplateFault]:
+    for placeholder in find_placeholders(text, _LANGUAGE):
+        expression = placeholder.expression
+        first = re.match(r"\w+", expression)
+        if first is not None and first[0] in RUN_TERMS:
+            message = f"{first[0]!r} is not known here; write {{{{ run.{first[0]} }}}}"
+            yield TemplateFault(message, placeholder.start)
+            continue
+        if not expression:
+            yield TemplateFault("'{{ }}' is empty; write a term such as {{ run.run_id }}", placeholder.start)
+            continue
+        try:
+            parsed = Expression(expression, _LANGUAGE.names)
+        except TemplateFault as fault:
+            yield TemplateFault(fault.message, placeholder.start)
+            continue
+        for name in _fields(parsed):
+            if name not in RUN_TERMS:
+                yield TemplateFault(f"a run has no {name!r}{did_you_mean(name, RUN_TERMS)}", placeholder.start)
+        if _is_bare(parsed.tree):
+            allowed = ", ".join(f"run.{name}" for name in RUN_TERMS)
+            yield TemplateFault(f"'run' is no value; write one of {allowed}", placeholder.start)
+
+
+def _fields(expression: Expression) -> Iterator[str]:
+    """Names of the terms that an expression uses."""
+    for node in _terms_in(expression.tree):
+        yield node.attr if isinstance(node, nodes.Getattr) else str(getattr(node.arg, "value", ""))
+
+
+def _is_bare(tree: nodes.Node) -> bool:
+    """Whether an expression uses ``run`` other than for one of its terms."""
+    names = [node for node in (tree, *tree.find_all(nodes.Name)) if isinstance(node, nodes.Name)]
+    return len(names) > len(list(_terms_in(tree)))
+
+
+def _terms_in(tree: nodes.Node) -> Iterator[nodes.Getattr | nodes.Getitem]:
+    for node in (tree, *tree.find_all((nodes.Getattr, nodes.Getitem))):
+        if isinstance(node, (nodes.Getattr, nodes.Getitem)) and isinstance(node.node, nodes.Name):
+            yield node
