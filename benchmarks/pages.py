@@ -53,6 +53,8 @@ def pages(contacts: int) -> dict[str, str]:
         "by phone": f"{PAGE}?find=%2B5255{middle:08}",
         "by e-mail": f"{PAGE}?find=ana.{middle:08}%40example.com",
         "contact": f"{PAGE}/contacts/r-{middle:08}",
+        "person by phone": f"/people?q=%2B5255{middle:08}",
+        "person by e-mail": f"/people?q=ana.{middle:08}%40example.com",
     }
 
 

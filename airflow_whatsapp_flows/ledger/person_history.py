@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, false, or_, select, union
+from sqlalchemy import Column, ColumnElement, CompoundSelect, Connection, Row, Select, and_, false, or_, select, union
 
 from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE, email_key
 from airflow_whatsapp_flows.flow.phones import phone_key, plain_spellings
@@ -17,7 +17,8 @@ from airflow_whatsapp_flows.ledger.replies import Replies, refused_result
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, has_replay, identifiers, is_unusual_phone, replays
 
-_ROWS_AT_ONCE = 8
+ROWS_AT_ONCE = 8
+"""Rows in memory: each may have megabytes."""
 _LATEST = 2000  # attempts
 
 
@@ -122,14 +123,19 @@ def find_sent(ledger: Ledger, person: Person) -> Iterator[SentAttempt]:
     Raises:
         LedgerError: the ledger cannot be read.
     """
-    replies: dict[tuple[str, int | None], Replies] = {}
+    query = select_sent(union(*queries_of(person))).order_by(attempts.c.begun_at, attempts.c.id)
     with ledger.read() as connection:
-        rows = connection.execute(_query(person), execution_options={"yield_per": _ROWS_AT_ONCE})
-        for row in rows:
-            of = (row.flow_id, row.replay_no)
-            if of not in replies:
-                replies[of] = Replies(connection.execute(_flow(*of)).scalar())
-            yield _attempt(row, replies[of])
+        yield from read_sent(connection, connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}))
+
+
+def read_sent(connection: Connection, rows: Iterable[Row[Any]]) -> Iterator[SentAttempt]:
+    """Read the rows of :func:`select_sent`."""
+    replies: dict[tuple[str, int | None], Replies] = {}
+    for row in rows:
+        of = (row.flow_id, row.replay_no)
+        if of not in replies:
+            replies[of] = Replies(connection.execute(_flow(*of)).scalar())
+        yield _attempt(row, replies[of])
 
 
 def spellings(connection: Connection, phone: str) -> list[str]:
@@ -175,7 +181,11 @@ def _phones_of(connection: Connection, chosen: Callable[[Column[Any]], ColumnEle
     return found
 
 
-def _query(person: Person) -> Select[Any]:
+def queries_of(person: Person) -> list[Select[tuple[int]]]:
+    """Return queries for the numbers of the attempts that sent something to a person, one for each kind of identifier.
+
+    One query each, because a database scans the table for a choice of them.
+    """
     # A rejected row may have the id of another person's response.
     own = (
         select(contacts.c.replay_no, contacts.c.response_id)
@@ -187,13 +197,21 @@ def _query(person: Person) -> Select[Any]:
         own, and_(attempts.c.response_id == own.c.response_id, attempts.c.replay_no == own.c.replay_no)
     )
     in_runs = select(attempts.c.id).where(attempts.c.phone.in_(person.phones))
-    # One query each: a database scans the table for a choice of them.
     by_others = [
         select(attempts.c.id).where(
             Person(identifiers=[one]).responses(attempts.c.response_id, lambda flow: attempts.c.flow_id == flow)
         )
         for one in person.identifiers
     ]
+    return [in_replays, in_runs, *by_others]
+
+
+def select_sent(numbers: CompoundSelect[Any]) -> Select[Any]:
+    """Return the query for attempts, as :func:`read_sent` reads them.
+
+    Args:
+        numbers: query for their numbers.
+    """
     response = (
         select(contacts.c.response)
         .where(contacts.c.response_id == attempts.c.response_id, contacts.c.digest.is_not(None))
@@ -203,14 +221,13 @@ def _query(person: Person) -> Select[Any]:
     )
     return (
         select(
-            attempts,
+            *(column for column in attempts.c if column.name != "result"),
             refused_result,
             response.scalar_subquery().label("response"),
             replays.c.id.label("replay_id"),
         )
         .outerjoin(replays, replays.c.no == attempts.c.replay_no)
-        .where(attempts.c.id.in_(union(in_replays, in_runs, *by_others)))
-        .order_by(attempts.c.begun_at, attempts.c.id)
+        .where(attempts.c.id.in_(numbers))
     )
 
 

@@ -11,7 +11,15 @@ from fastapi.staticfiles import StaticFiles
 
 from airflow_whatsapp_flows.errors import ConnectionConfigError, LedgerError
 from airflow_whatsapp_flows.ledger.reader import MissingLedgerError
-from airflow_whatsapp_flows.plugin import actions, contact_page, overview, replay_page, request_tab, retries
+from airflow_whatsapp_flows.plugin import (
+    actions,
+    contact_page,
+    overview,
+    people_page,
+    replay_page,
+    request_tab,
+    retries,
+)
 from airflow_whatsapp_flows.plugin.rendering import problem_page
 
 _STATIC = Path(__file__).parent / "static"
@@ -36,7 +44,7 @@ def create_app() -> FastAPI:
     app.add_exception_handler(LedgerError, _answer_ledger_error)
     app.add_exception_handler(ConnectionConfigError, _answer_ledger_error)
     app.mount("/static", StaticFiles(directory=_STATIC))
-    for module in (overview, contact_page, replay_page, request_tab, actions, retries):
+    for module in (overview, contact_page, replay_page, people_page, request_tab, actions, retries):
         app.include_router(module.router)
     return app
 

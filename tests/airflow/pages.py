@@ -224,6 +224,7 @@ def fit(page: Page, shoot: Shoot) -> list[str]:
     own = f"/whatsapp-flows/replays/{REPLAY_ID}"
     paths = {"overview": "/whatsapp-flows/", "replays": "/whatsapp-flows/replays", "replay": own}
     paths |= {"contact": f"{own}/contacts/r~2F{LOST[0]}", **addresses(FLOW, ONE)}
+    paths["person"] = f"/whatsapp-flows/people?q=%2B52555{LOST[0]:07}"
     wrong = []
     for theme in ("light", "dark"):
         page.evaluate("theme => localStorage.setItem('theme', theme)", theme)
@@ -241,6 +242,9 @@ def fit(page: Page, shoot: Shoot) -> list[str]:
                 shoot(page, f"pages-{name}-{theme}-{width}")
     if page.title().startswith("broken"):
         wrong.append("a text was run as a script")
+    page.goto(paths["person"])
+    if "In doubt" not in page.locator("tbody").inner_text():
+        wrong.append("the page of a person lacks their request")
     page.goto("/whatsapp-flows/")
     if "stepps" not in page.locator("main").inner_text():
         wrong.append("the faults of the broken flow are not shown")

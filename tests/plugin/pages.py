@@ -56,12 +56,12 @@ def text_of(page: Any) -> str:
     return unescape(re.sub(r"<[^>]+>", "", page.text))
 
 
-def follow_next(client: TestClient, path: str) -> Iterator[Any]:
+def follow_next(client: TestClient, path: str, label: str = "Next") -> Iterator[Any]:
     """A page, and those that follow it."""
     for _ in range(_MOST_PAGES):
         page = client.get(path)
         yield page
-        following = re.search(r'href="([^"]+)">Next</a>', page.text)
+        following = re.search(rf'href="([^"]+)">{label}</a>', page.text)
         if following is None:
             return
         path = unescape(following[1])

@@ -1,0 +1,44 @@
+"""The page of one person: everything that was sent for them, over all flows, replays, and DAG runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+
+from airflow_whatsapp_flows.ledger.person_pages import SentPage, find_flows, find_recipient, find_sent_page
+from airflow_whatsapp_flows.plugin.access import CurrentUser, readable
+from airflow_whatsapp_flows.plugin.addresses import SearchText
+from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
+from airflow_whatsapp_flows.plugin.rendering import page
+
+router = APIRouter()
+
+_SENT = 50
+
+
+@router.get("/people")
+def show_person(
+    request: Request,
+    q: SearchText = "",
+    before: str = Query("", pattern=r"^([0-9]{1,12}(\.[0-9]{1,12})?_[0-9]{1,19})?$"),
+    user: Any = CurrentUser,
+) -> Response:
+    """Show what was sent for whoever has an identifier, newest first: only by flows whose DAG the user may read."""
+    place = _place(before)
+    found = SentPage((), None)
+    with open_ledger() as ledger:
+        if q:
+            to = find_recipient(ledger, q)
+            found = find_sent_page(ledger, to, readable(user, find_flows(ledger, to)), place, _SENT)
+    following = f"{found.next[0]!r}_{found.next[1]}" if found.next else None
+    return page(request, "people.html", q=q, before=before, sent=found.sent, next=following)
+
+
+def _place(before: str) -> tuple[float, int] | None:
+    if not before:
+        return None
+    begun_at, _, number = before.partition("_")
+    if int(number) >= 2**63:
+        raise HTTPException(422, "A number in this address is too large.")
+    return float(begun_at), int(number)
