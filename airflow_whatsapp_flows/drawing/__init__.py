@@ -1,5 +1,5 @@
 """Drawings of flows."""
 
-from airflow_whatsapp_flows.drawing.svg import draw
+from airflow_whatsapp_flows.drawing.svg import draw, page_style
 
-__all__ = ["draw"]
+__all__ = ["draw", "page_style"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot
 from xml.etree import ElementTree
@@ -57,16 +57,27 @@ def _scope(rule: str) -> str:
     return ",".join(f"{_ROOT} {selector}" for selector in selectors.split(",")) + "{" + declarations
 
 
-STYLE = (
-    # Programs without a page, which ignore media rules, would treat the height 'auto' as 0.
-    f"@media all{{{_ROOT}{{max-width:100%;height:auto}}}}"
+_SHAPES = (
     f'{_ROOT}{{font-family:system-ui,"Segoe UI",Roboto,Helvetica,Arial,sans-serif}}'
     f"{_ROOT} text{{text-anchor:middle}}"
     f"{_ROOT} .name{{font-size:14px;font-weight:600}}{_ROOT} .about{{font-size:11px}}{_ROOT} .exit{{font-size:12px}}"
     f"{_ROOT} .box{{stroke-width:1.5}}{_ROOT} .loop .box{{stroke-width:2.5}}{_ROOT} .rule{{stroke-width:1}}"
     f"{_ROOT} .edge{{fill:none;stroke-width:1.5}}{_ROOT} .edge.back{{stroke-dasharray:6 4;stroke-width:2}}"
-    f"{_sheet(0)}@media(prefers-color-scheme:dark){{{_sheet(1)}}}"
 )
+STYLE = (
+    # Programs without a page, which ignore media rules, would treat the height 'auto' as 0.
+    f"@media all{{{_ROOT}{{max-width:100%;height:auto}}}}"
+    f"{_SHAPES}{_sheet(0)}@media(prefers-color-scheme:dark){{{_sheet(1)}}}"
+)
+
+
+def page_style(dark: str) -> str:
+    """Return the style sheet of a page that contains drawings.
+
+    Args:
+        dark: selector of the page in its dark theme.
+    """
+    return f"{_SHAPES}{_sheet(0)}{_sheet(1).replace(_ROOT, f'{dark} {_ROOT}')}"
 
 
 _NAME, _ABOUT, _LABEL = 14.0, 11.0, 12.0
@@ -96,8 +107,13 @@ class _Label:
     size: Size
 
 
-def draw(graph: Graph) -> str:
-    """Draw a graph as SVG, deterministically and without external references."""
+def draw(graph: Graph, addresses: Mapping[str, str] | None = None) -> str:
+    """Draw a graph as SVG, deterministically and without external references.
+
+    Args:
+        graph: of a flow.
+        addresses: of pages, by id of the node; for a page that contains the drawing and has :func:`page_style`.
+    """
     start = Node("start", does="starts")
     cards = [_card(node) for node in (start, *graph.nodes)]
     edges = [Edge("start", graph.start, ""), *graph.edges]
@@ -109,7 +125,7 @@ def draw(graph: Graph) -> str:
     ]
     placement = place([card.size for card in cards], links)
     least, most = _bounds(cards, labels, placement)
-    svg = _head(graph, least, most)
+    svg = _head(graph, least, most, is_part=addresses is not None)
     # Labels come last: a crossing line must not strike through the label of another exit.
     for edge, label, route in zip(edges, labels, placement.routes, strict=True):
         parts = route.parts if label.lines else (sum(route.parts, ()),)
@@ -117,7 +133,8 @@ def draw(graph: Graph) -> str:
         shape = ElementTree.SubElement(svg, "path", {"class": f"edge {edge.kind}", "d": data})
         shape.set("marker-end", f"url(#{_id(graph, edge.kind)})")
     for card, centre in zip(cards, placement.centres, strict=True):
-        _draw_card(svg, card, centre)
+        link = (addresses or {}).get(card.node.id)
+        _draw_card(svg if link is None else ElementTree.SubElement(svg, "a", {"href": link}), card, centre)
     for edge, label, route in zip(edges, labels, placement.routes, strict=True):
         _draw_label(svg, edge, label, route.label)
     ElementTree.indent(svg)
@@ -165,14 +182,14 @@ def _id(graph: Graph, part: str) -> str:
     return f"flow-{graph.id}-{part}"
 
 
-def _head(graph: Graph, least: Point, most: Point) -> ElementTree.Element:
+def _head(graph: Graph, least: Point, most: Point, *, is_part: bool) -> ElementTree.Element:
     width, height = most.x - least.x, most.y - least.y
     svg = ElementTree.Element(
         "svg",
         {
             "xmlns": "http://www.w3.org/2000/svg",
             "class": "whatsapp-flow",
-            "role": "img",
+            "role": "group" if is_part else "img",  # an image has no links in it
             "aria-labelledby": f"{_id(graph, 'title')} {_id(graph, 'desc')}",
             "width": f"{width:g}",
             "height": f"{height:g}",
@@ -184,7 +201,8 @@ def _head(graph: Graph, least: Point, most: Point) -> ElementTree.Element:
     loops = max((node.loop for node in graph.nodes), default=0)
     about = f"Flow of {_plural(steps, 'step')}, {_plural(len(graph.edges), 'exit')} and {_plural(loops, 'loop')}."
     ElementTree.SubElement(svg, "desc", {"id": _id(graph, "desc")}).text = about
-    ElementTree.SubElement(svg, "style").text = STYLE
+    if not is_part:
+        ElementTree.SubElement(svg, "style").text = STYLE
     defs = ElementTree.SubElement(svg, "defs")
     for kind in ("next", "back", "error"):
         marker = ElementTree.SubElement(

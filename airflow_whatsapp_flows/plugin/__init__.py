@@ -21,6 +21,8 @@ ROUTE = "whatsapp-flows"
 """Name of the navigation page in Airflow's own URL, ``/plugin/whatsapp-flows``."""
 REQUEST_ROUTE = "whatsapp-request"
 """Name of the tab of a task instance in Airflow's own URL."""
+FLOW_ROUTE = "whatsapp-flow"
+"""Name of the tab of a DAG in Airflow's own URL."""
 
 _Message = MutableMapping[str, Any]
 
@@ -67,5 +69,11 @@ class WhatsAppFlowsPlugin(AirflowPlugin):
             "href": f"{PREFIX.lstrip('/')}/tasks/{{DAG_ID}}/{{RUN_ID}}/{{TASK_ID}}/{{MAP_INDEX}}",
             "destination": "task_instance",
             "url_route": REQUEST_ROUTE,
+        },
+        {
+            "name": "Flow",
+            "href": f"{PREFIX.lstrip('/')}/flows/{{DAG_ID}}",
+            "destination": "dag",
+            "url_route": FLOW_ROUTE,
         },
     ]

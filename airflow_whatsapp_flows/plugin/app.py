@@ -14,6 +14,7 @@ from airflow_whatsapp_flows.ledger.reader import MissingLedgerError
 from airflow_whatsapp_flows.plugin import (
     actions,
     contact_page,
+    flow_tab,
     overview,
     people_page,
     replay_page,
@@ -44,7 +45,7 @@ def create_app() -> FastAPI:
     app.add_exception_handler(LedgerError, _answer_ledger_error)
     app.add_exception_handler(ConnectionConfigError, _answer_ledger_error)
     app.mount("/static", StaticFiles(directory=_STATIC))
-    for module in (overview, contact_page, replay_page, people_page, request_tab, actions, retries):
+    for module in (overview, contact_page, replay_page, people_page, request_tab, flow_tab, actions, retries):
         app.include_router(module.router)
     return app
 

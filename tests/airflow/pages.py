@@ -3,7 +3,8 @@
 The script starts a replay as a DAG run, watches it on its page until it ends, filters its contacts, opens one of them,
 downloads the results, follows a link back into Airflow, resolves a contact in doubt, and retries those with one error.
 It runs the flow for one contact, opens the tab of its action, and sends the request again with the command that is
-copied there. It looks at every page in both themes, and on a screen of 390 pixels::
+copied there; in the tab of the DAG it follows an error of a step. It looks at every page in both themes, and on a
+screen of 390 pixels::
 
     python -m tests.airflow.pages [--screenshots FOLDER]
 """
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from tests.airflow.browser import Shoot, find_barriers, open_browser, read_shoot, run_checks
 from tests.airflow.replay_with_killed_worker import DAG_FILE, Api, running_airflow, wait_until
-from tests.airflow.tabs import addresses, look_at_request, run_contact
+from tests.airflow.tabs import addresses, look_at_flow, look_at_request, run_contact
 from tests.servers.recording import Answer, Received, RecordingServer
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def run(folder: Path, shoot: Shoot) -> list[str]:
             wrong += retry(page, shoot)
             run_contact(api, FLOW, ONE, f"+52555{FAILED[0]:07}", HOSTILE)
             wrong += look_at_request(page, server, (FLOW, ONE), shoot)
+            wrong += look_at_flow(page, FLOW, shoot)
             wrong += fit(page, shoot)
     finally:
         server.close()

@@ -77,6 +77,34 @@ def _look_at_another_task(page: Page, place: tuple[str, str]) -> list[str]:
     return [] if "for the task of an action" in shown else [f"the tab of another task says {json.dumps(shown)}"]
 
 
+def look_at_flow(page: Page, flow: str, shoot: Shoot) -> list[str]:
+    """Open the tab Flow of a DAG, and a step in its drawing.
+
+    Args:
+        page: of the browser.
+        flow: id of the flow, which was replayed.
+        shoot: takes pictures.
+    """
+    page.set_viewport_size({"width": 1400, "height": 1000})
+    page.goto(f"/dags/{flow}")
+    page.get_by_role("link", name="Flow", exact=True).click()
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("region", name="Drawing of the flow").wait_for()
+    shoot(page, "tabs-flow")
+    frame.locator("svg a", has_text="Create").click()
+    frame.locator("#step-name").wait_for()
+    shoot(page, "tabs-flow-step")
+    shown = frame.locator("main").inner_text()
+    wanted = ("POST /contacts", "came here", "status 422", "{{ step.Ask name }}")
+    wrong = [f"the tab Flow lacks {text!r}" for text in wanted if text not in shown]
+    frame.get_by_role("region", name="Errors").get_by_role("link").first.click()
+    frame.get_by_role("heading", name="Contacts", exact=True).wait_for()
+    return wrong
+
+
 def addresses(flow: str, run: str) -> dict[str, str]:
     """Names and paths of the pages in the tabs."""
-    return {"request": f"/whatsapp-flows/tasks/{flow}/{run}/create/-1"}
+    return {
+        "request": f"/whatsapp-flows/tasks/{flow}/{run}/create/-1",
+        "flow": f"/whatsapp-flows/flows/{flow}?step=Create",
+    }

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("airflow")
 PAGES = "/whatsapp-flows/"
 PATHS = ["", "replays", "replays.part", "people?q=r-1"]
 PATHS += [f"replays/first{rest}" for rest in ("", "/progress", "/results.csv", "/results.jsonl", "/contacts/r-1")]
+PATHS += ["flows/lead", "flow.css"]
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +40,9 @@ def test_only_two_routes_change_anything() -> None:
 
 
 def test_every_route_is_in_the_matrix_below() -> None:
-    named = {"{replay_id}": "first", "{response_id}": "r-1", "{kind}": "csv"}
+    named = {"{replay_id}": "first", "{response_id}": "r-1", "{kind}": "csv", "{dag_id}": "lead"}
     paths = {reduce(lambda path, name: path.replace(*name), named.items(), path) for path in _routes("GET")}
-    paths -= {"/tasks/{dag_id}/{run_id}/{task_id}/{map_index}"}  # in test_request_tab, where Airflow has tasks
+    paths -= {"/tasks/lead/{run_id}/{task_id}/{map_index}"}  # in test_request_tab, where Airflow has tasks
     assert paths | {"/replays/first/results.jsonl"} == {f"/{path.partition('?')[0]}" for path in PATHS}
 
 

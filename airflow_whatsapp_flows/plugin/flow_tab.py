@@ -1,0 +1,240 @@
+"""The tab "Flow" of a DAG: the flow drawn, with the ways that contacts took, and each step's request and errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from markupsafe import Markup
+
+from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX
+from airflow_whatsapp_flows.drawing import draw, page_style
+from airflow_whatsapp_flows.errors import MissingExtraError
+from airflow_whatsapp_flows.flow.concealing import mask_secrets
+from airflow_whatsapp_flows.flow.inspect.graph import Graph, Node, graph_of
+from airflow_whatsapp_flows.flow.model import Action, Flow, exits_of
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.groups import ErrorGroup, error_groups
+from airflow_whatsapp_flows.ledger.paths import PathCounts, count_paths
+from airflow_whatsapp_flows.ledger.reader import MissingLedgerError
+from airflow_whatsapp_flows.ledger.recent_replays import RecentReplay, recent_replays
+from airflow_whatsapp_flows.ledger.replays import find_replay
+from airflow_whatsapp_flows.operators.step_display import step_for_display
+from airflow_whatsapp_flows.plugin.access import CurrentUser, require
+from airflow_whatsapp_flows.plugin.addresses import name_in_path
+from airflow_whatsapp_flows.plugin.airflow_tasks import is_flow_dag
+from airflow_whatsapp_flows.plugin.flow_sources import FoundFlow, find_flows
+from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
+from airflow_whatsapp_flows.plugin.rendering import page, query_of, text_block
+from airflow_whatsapp_flows.quantities import plural
+from airflow_whatsapp_flows.replay.report import label_of
+
+router = APIRouter()
+
+_REPLAYS = 10
+_ERRORS = 50
+_DRAWN = 120  # steps: with more, a page has more than 200 kB
+_BODY = 8000  # characters
+_KEYS = ("query_params", "headers", "body")
+_NOT_SHOWN = frozenset(
+    {"name", "type", "method", "url", "connection", "next", "on_success", "on_error", "paths", "options", *_KEYS}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What replays know of a flow.
+
+    Attributes:
+        replays: the last ones.
+        chosen: the one that counts and errors are of; ``None`` if there is none.
+        paths: the ways of its contacts.
+        errors: most frequent first.
+    """
+
+    replays: Sequence[RecentReplay] = ()
+    chosen: RecentReplay | None = None
+    paths: PathCounts | None = None
+    errors: Sequence[ErrorGroup] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ShownStep:
+    """A step, as its flow's file says it.
+
+    Attributes:
+        name: of the step.
+        type: of the step.
+        request: method and URL of an action; empty for other steps.
+        connection: of an action, if any.
+        parts: names and texts of its templates.
+        settings: other keys, and their values.
+        exits: labels, and the names of the next steps; ``None`` is the end.
+        contacts: number of counted contacts that came to it; ``None`` if none were counted.
+        errors: labels of its errors, with the groups.
+    """
+
+    name: str
+    type: str
+    request: str
+    connection: str | None
+    parts: Sequence[tuple[str, str]]
+    settings: Sequence[tuple[str, str]]
+    exits: Sequence[tuple[str, str | None]]
+    contacts: int | None
+    errors: Sequence[tuple[str, ErrorGroup]]
+
+
+@router.get("/flow.css")
+def style(_user: Any = CurrentUser) -> Response:
+    """Return the style sheet of drawings."""
+    return Response(page_style(":root.dark"), media_type="text/css")
+
+
+@router.get("/flows/{dag_id}")
+def show_flow(
+    request: Request,
+    dag_id: str = name_in_path("dag_id"),
+    replay: str = Query("", max_length=1000),
+    step: str = Query("", max_length=200),
+    user: Any = CurrentUser,
+) -> Response:
+    """Show the flow of a DAG, or of a replay DAG.
+
+    Args:
+        request: the request.
+        dag_id: id of the DAG.
+        replay: name of the replay to count contacts of; the last one by default.
+        step: name of the step to show.
+        user: the logged-in user.
+    """
+    require(user, dag_id)
+    flow_id = dag_id.removesuffix(REPLAY_SUFFIX)
+    require(user, flow_id)
+    try:
+        with open_ledger() as ledger:
+            flows, replayed = find_flows(ledger, flow_id), _read_replays(ledger, flow_id, replay.replace("\0", ""))
+    except MissingLedgerError:
+        flows, replayed = find_flows(None, flow_id), Replayed()
+    found = flows[0] if flows else None
+    drawing, why_not = (None, "") if found is None else _draw(found.flow, replayed.paths, replay)
+    return page(
+        request,
+        "flow.html",
+        dag_id=dag_id,
+        flow_id=flow_id,
+        found=found,
+        is_flow=found is not None or is_flow_dag(flow_id),
+        drawing=drawing,
+        not_drawn=why_not,
+        steps=[] if found is None else list(found.flow.steps),
+        types={} if found is None else _types(found.flow),
+        step=_show_step(found, step, replayed) if found is not None and step else None,
+        replay=replay,
+        replayed=replayed,
+    )
+
+
+def _read_replays(ledger: Ledger, flow_id: str, name: str) -> Replayed:
+    """Return what replays know of a flow.
+
+    Raises:
+        HTTPException: there is no replay of this name: 404.
+    """
+    recent = recent_replays(ledger, _REPLAYS, flow_ids={flow_id})
+    if not recent and not name:
+        return Replayed()
+    chosen = next((one for one in recent if one.id == name), None) if name else recent[0]
+    if chosen is None:
+        raise HTTPException(404, f"{name!r} is not one of the last {_REPLAYS} replays of the flow {flow_id!r}.")
+    whole = find_replay(ledger, chosen.id)
+    errors = error_groups(ledger, whole, _ERRORS) if whole is not None else []
+    return Replayed(recent, chosen, count_paths(ledger, chosen.no), errors)
+
+
+def _types(flow: Flow) -> Mapping[str, str]:
+    return {node.name: node.type.replace("_", " ") for node in graph_of(flow).nodes if node.name}
+
+
+def _draw(flow: Flow, paths: PathCounts | None, replay: str) -> tuple[Markup | None, str]:
+    """Return the drawing, or ``None`` and why there is none."""
+    if len(flow.steps) > _DRAWN:
+        steps = plural(len(flow.steps), "step")
+        return None, f"The flow has {steps}. This page draws {_DRAWN} at most; `whatsapp-flows graph` draws more."
+    graph = graph_of(flow)
+    links = {node.id: f"{query_of(replay=replay, step=node.name)}#step" for node in graph.nodes if node.name}
+    try:
+        # XML, made of elements and escaped texts.
+        return Markup(draw(_add_counts(graph, paths), links)), ""  # noqa: S704
+    except MissingExtraError as error:
+        text = str(error)
+        return None, f"{text[:1].upper()}{text[1:]}."
+
+
+def _add_counts(graph: Graph, paths: PathCounts | None) -> Graph:
+    """Add counts to the steps, and to those exits that alone lead from one step to another."""
+    if paths is None or not paths.contacts:
+        return graph
+    names = {node.id: node.name for node in graph.nodes}
+    several = [(edge.source, edge.target) for edge in graph.edges]
+    edges = []
+    for edge in graph.edges:
+        way = names[edge.source], names[edge.target]
+        if way[1] and several.count((edge.source, edge.target)) == 1:
+            count = f"{paths.ways.get(way, 0):,}"
+            edge = replace(edge, label=count if edge.label == "next" else f"{edge.label} · {count}")
+        edges.append(edge)
+    nodes = tuple(_add_count(node, paths) if node.name else node for node in graph.nodes)
+    return replace(graph, nodes=nodes, edges=tuple(edges))
+
+
+def _add_count(node: Node, paths: PathCounts) -> Node:
+    count = f"{paths.steps.get(node.name, 0):,}"
+    return replace(node, detail=f"{node.detail} · {count}" if node.detail else count)
+
+
+def _show_step(found: FoundFlow, name: str, replayed: Replayed) -> ShownStep:
+    """Return a step as the page shows it.
+
+    Raises:
+        HTTPException: the flow has no such step: 404.
+    """
+    flow, step = found.flow, found.flow.steps.get(name)
+    if step is None:
+        raise HTTPException(404, f"The flow {flow.id!r} has no step {name!r}.")
+    written = step_for_display(flow, name)
+    is_action = isinstance(step, Action)
+    parts = [(key, _text(written[key])) for key in _KEYS if is_action and written.get(key) is not None]
+    if not is_action and written.get("body") is not None:
+        parts.append(("body", _text(written["body"])))
+    return ShownStep(
+        name=name,
+        type=str(written["type"]).replace("_", " "),
+        request=mask_secrets(f"{step.plan.method} {written['url']}") if isinstance(step, Action) else "",
+        connection=step.plan.connection if isinstance(step, Action) else None,
+        parts=parts,
+        settings=[
+            (key, _describe_setting(value))
+            for key, value in written.items()
+            if key not in _NOT_SHOWN and value is not None
+        ],
+        exits=[(way.label, way.target) for way in exits_of(step)],
+        contacts=replayed.paths.steps.get(name, 0) if replayed.paths and replayed.paths.contacts else None,
+        errors=[(label_of(one), one) for one in replayed.errors if (one.sample.error or {}).get("step") == name],
+    )
+
+
+def _text(value: object) -> str:
+    written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+    return text_block(mask_secrets(written), _BODY)
+
+
+def _describe_setting(value: object) -> str:
+    """Return a setting in one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_describe_setting(item)}" for key, item in value.items())
+    written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return " ".join(mask_secrets(written[:_BODY]).split())

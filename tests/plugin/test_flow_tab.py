@@ -1,0 +1,198 @@
+"""The tab of a DAG: the flow drawn, the ways of contacts, and each step's request and errors."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from fastapi.testclient import TestClient
+
+from airflow_whatsapp_flows.errors import MissingExtraError
+from airflow_whatsapp_flows.ledger import ContactState, Ledger
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.plugin import flow_sources, flow_tab
+from tests.ledger.filling import a_replay, end, response
+from tests.plugin.pages import text_of
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+PAGE = "/whatsapp-flows/flows/lead"
+HOSTILE = "\"'><script>alert(1)</script>\u202e"
+CANARY = "s3cret-canary-7291-Zq"
+FLOW: dict[str, Any] = {
+    "flow_format": 1,
+    "id": "lead",
+    "name": f"Leads {HOSTILE}",
+    "steps": [
+        {"name": "Ask name", "type": "question", "body": "Who are you?", "next": "Create"},
+        {
+            "name": "Create", "type": "action", "connection": "crm", "method": "PUT",
+            "url": f"/hooks/catch/{CANARY}77aB90/x?api_key={CANARY}", "headers": {"X-Api-Key": f"{CANARY}"},
+            "body": {"name": "{{ step.Ask name }}"}, "on_success": "Thanks", "on_error": f"Sorry {HOSTILE}",
+        },
+        {"name": "Thanks", "type": "message", "body": "Thank you"},
+        {"name": f"Sorry {HOSTILE}", "type": "message", "body": "Sorry"},
+    ],
+    "not_secret": ["X-Api-Key", "api_key"],
+}  # fmt: skip
+ERROR = {"step": "Create", "kind": "status", "message": "the server answered 503", "sent": "yes", "status_code": 503}
+
+
+@pytest.fixture
+def replay(ledger: Ledger, ledger_url: str, use_ledger: Callable[[str], None]) -> Replay:
+    """Three contacts: two went to the end, and one was refused."""
+    use_ledger(ledger_url)
+    found = a_replay(ledger, [response(number) for number in range(3)], flow=FLOW)
+    end(ledger, found, [ContactState.COMPLETED] * 2, path=json.dumps(["Ask name", "Create", "Thanks"]))
+    refused = {"error": json.dumps({**ERROR, "host": "crm.example"}), "fingerprint": "f-503"}
+    ids = [ContactState.COMPLETED, ContactState.COMPLETED, ContactState.FAILED]
+    path = json.dumps(["Ask name", "Create", f"Sorry {HOSTILE}"])
+    with ledger.write() as connection:
+        from sqlalchemy import update
+
+        from airflow_whatsapp_flows.ledger.schema import contacts
+        from tests.ledger.filling import forget_counts
+
+        last = update(contacts).where(contacts.c.response_id == "r-2")
+        connection.execute(last.values(state=ids[-1].value, path=path, ended_at=1000.0, **refused))
+        forget_counts(connection)
+    return found
+
+
+def find_drawing(page: Any) -> ElementTree.Element:
+    [found] = re.findall(r"<svg xmlns.*?</svg>", page.text, re.DOTALL)
+    return ElementTree.fromstring(found)
+
+
+def labels(page: Any) -> list[str]:
+    return ["".join(one.itertext()).strip() for one in find_drawing(page).iter() if one.tag.endswith("}title")]
+
+
+def test_draws_the_flow_with_the_ways_of_its_contacts(client: TestClient, replay: Replay) -> None:
+    page = client.get(PAGE)
+    assert page.status_code == 200
+    shown = labels(page)
+    for wanted in ("3", "success · 2", "error · 1"):
+        assert wanted in shown
+    text = text_of(page)
+    assert "all 3 contacts of first" in text
+    assert "the flow of the replay first" in text
+
+
+def test_every_step_is_a_link(client: TestClient, replay: Replay) -> None:
+    links = [one.get("href") or "" for one in find_drawing(client.get(PAGE)).iter() if one.tag.endswith("}a")]
+    assert len(links) == len(FLOW["steps"])
+    for link in links:
+        page = client.get(PAGE + link.partition("#")[0])
+        assert page.status_code == 200
+        assert 'id="step"' in page.text
+
+
+def test_a_step_shows_its_template_and_its_errors(client: TestClient, replay: Replay) -> None:
+    page = client.get(f"{PAGE}?step=Create")
+    text = text_of(page)
+    for shown in ("PUT", "/hooks/catch/", "{{ step.Ask name }}", "crm", "3 contacts came here", "503", "1 contact"):
+        assert shown in text, shown
+    assert "/whatsapp-flows/replays/first?fingerprint=f-503#contacts" in page.text
+    assert "/whatsapp-flows/replays/first?step=Create#contacts" in page.text
+
+
+def test_a_secret_is_in_no_part_of_the_page(client: TestClient, replay: Replay) -> None:
+    for query in ("", "?step=Create"):
+        assert "canary" not in client.get(PAGE + query).text
+
+
+def test_the_flow_file_comes_first(
+    client: TestClient, replay: Replay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "flows").mkdir()
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path))
+    monkeypatch.setattr(flow_sources, "file_of_dag", lambda _: str(tmp_path / "dags.py"))
+    newer = {**FLOW, "name": "Newer"}
+    (tmp_path / "flows" / "lead.json").write_text(json.dumps(newer), encoding="utf-8")
+    page = client.get(f"{PAGE}?step=Create")
+    assert "<h1>Newer</h1>" in page.text
+    assert "canary" not in page.text
+
+
+def test_hostile_names_are_texts(client: TestClient, replay: Replay) -> None:
+    for query in ("", "?step=Create"):
+        page = client.get(PAGE + query)
+        assert "<script>alert" not in page.text
+        assert "\u202e" not in page.text
+
+
+def test_a_page_has_no_style_of_its_own(client: TestClient, replay: Replay) -> None:
+    page = client.get(PAGE)
+    assert "<style" not in page.text
+    assert " style=" not in page.text
+    sheet = client.get("/whatsapp-flows/flow.css")
+    assert sheet.headers["content-type"].startswith("text/css")
+    assert ":root.dark .whatsapp-flow" in sheet.text
+
+
+def test_without_the_extra_the_steps_are_a_list(
+    client: TestClient, replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> str:
+        raise MissingExtraError("an SVG drawing", "graphlay", "draw")
+
+    monkeypatch.setattr(flow_tab, "draw", fail)
+    page = client.get(PAGE)
+    assert "pip install 'airflow-whatsapp-flows[draw]'" in text_of(page)
+    assert "<svg xmlns" not in page.text
+    assert '<details open class="steps">' in page.text
+    assert "Ask name" in text_of(page)
+
+
+@pytest.mark.parametrize("steps", [120, 121, 1000])
+def test_a_page_of_many_steps_stays_small(
+    client: TestClient, ledger: Ledger, ledger_url: str, use_ledger: Callable[[str], None], steps: int
+) -> None:
+    use_ledger(ledger_url)
+    written = [
+        {
+            "name": f"Step {number} of many", "type": "action", "url": "https://crm.example/x",
+            "on_success": f"Step {number + 1} of many", "on_error": f"Step {steps} of many",
+        }
+        for number in range(1, steps)
+    ]  # fmt: skip
+    last = {"name": f"Step {steps} of many", "type": "message", "body": "x"}
+    a_replay(ledger, [response(1)], flow={"flow_format": 1, "id": "lead", "steps": [*written, last]})
+    page = client.get(PAGE)
+    assert page.status_code == 200
+    assert len(page.content) < 200_000
+    assert ("<svg xmlns" in page.text) == (steps <= 120)
+
+
+def test_counts_are_of_the_chosen_replay(client: TestClient, ledger: Ledger, replay: Replay) -> None:
+    a_replay(ledger, [response(9)], "second", flow=FLOW)
+    assert "no contact of second has been walked yet" in text_of(client.get(PAGE))
+    page = client.get(f"{PAGE}?replay=first&step=Create")
+    assert "success · 2" in labels(page)
+    assert "replay=first" in page.text
+    assert client.get(f"{PAGE}?replay=none%00").status_code == 404
+    assert client.get(f"{PAGE}?step=none").status_code == 404
+
+
+def test_the_replay_dag_has_the_same_flow(client: TestClient, replay: Replay) -> None:
+    assert "success · 2" in labels(client.get(f"{PAGE}__replay"))
+
+
+def test_another_dag_has_no_flow(client: TestClient, replay: Replay) -> None:
+    assert "not of a WhatsApp flow" in text_of(client.get("/whatsapp-flows/flows/other%2F%00x"[:-4]))
+
+
+def test_works_without_a_ledger(client: TestClient, use_ledger: Callable[[str], None], tmp_path: Path) -> None:
+    use_ledger(f"sqlite:///{tmp_path / 'none.db'}")
+    assert client.get(PAGE).status_code == 200
+
+
+def test_asks_who_is_not_logged_in_to_log_in(client_as: Callable[[str], TestClient]) -> None:
+    assert client_as("anonymous").get(PAGE).status_code == 401
+    assert client_as("viewer").get("/whatsapp-flows/flow.css").status_code == 200
