@@ -81,6 +81,7 @@ long: setup servers browser ## the tests that take minutes: many kills, real Air
 	$(RUN) -m tests.airflow.flow_pages
 	$(RUN) -m tests.airflow.native_places
 	$(RUN) -m tests.airflow.pages
+	$(RUN) -m tests.airflow.scheduled_syncs
 
 screenshots: setup browser ## take the pictures of the documentation again, in docs/images
 	$(RUN) -m tests.airflow.screenshots docs/images

@@ -165,6 +165,23 @@ def test_clearing_the_whole_run_resends_only_what_it_retried(
     assert count_sent(server) == {3: 1, 7: 2}
 
 
+def test_skipped_contacts_whose_content_is_in_another_replay_can_be_retried(
+    server: RecordingServer, responses: Path, url: str
+) -> None:
+    """Their content is looked up when they are walked, and moves to the chunk of their person."""
+    answer(server, {5: 422})
+    source = flow_source(responses)
+    replay_by_command(source, responses)
+    answer(server, {})
+    words = ["--responses", str(responses), "--replay-id", "again"]
+    assert main(["replay", "run", str(responses.with_name("flow.json")), *words]) == 0
+    dag, _ = dag_of(source)
+    run = run_dag(dag, {"retry_of": "again", "states": ["skipped"]})
+    assert (run.state, run.xcom("plan", "plan")["walked"]) == ("success", 11)
+    assert [run.result("report")[state] for state in ("completed", "skipped", "pending")] == [1, 11, 0]
+    assert count_sent(server) == {**dict.fromkeys(range(12), 1), 5: 2}, "what succeeded elsewhere is skipped again"
+
+
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_dry_run_changes_nothing(server: RecordingServer, source: dict[str, Any], url: str) -> None:
     before = the_replay(url)
