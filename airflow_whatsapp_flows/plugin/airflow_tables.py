@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow.models.dag import DagModel, DagTag
-from airflow.models.dagrun import DagRun
+from airflow.models.dagrun import DagRun, DagRunNote
 from airflow.models.errors import ParseImportError
 from airflow.utils.session import create_session
 from sqlalchemy import func, select
@@ -121,11 +121,13 @@ def _last_runs(session: Any, dag_ids: Collection[str]) -> Mapping[str, Any]:
     return {row.dag_id: row for row in session.execute(query.where(DagRun.id.in_(newest))).all()}
 
 
-def run_states(dag_id: str, run_ids: Collection[str]) -> dict[str, str]:
-    """Return the states of those runs of a DAG that Airflow has, by id."""
-    query = select(DagRun.run_id, DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id.in_(list(run_ids)))
+def run_states(dag_id: str, run_ids: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Return state and note of those runs of a DAG that Airflow has, by id."""
+    query = select(DagRun.run_id, DagRun.state, DagRunNote.content)
+    query = query.outerjoin(DagRunNote, DagRunNote.dag_run_id == DagRun.id)
     with create_session() as session:
-        return {run_id: str(state) for run_id, state in session.execute(query)}
+        rows = session.execute(query.where(DagRun.dag_id == dag_id, DagRun.run_id.in_(list(run_ids)))).all()
+    return {run_id: (str(state), note or "") for run_id, state, note in rows}
 
 
 def why_no_runs(dag_id: str) -> str:

@@ -44,11 +44,13 @@ class ReplayRun:
         dag_id: id of the DAG.
         id: id of the run.
         state: as Airflow names it.
+        note: such as who started it, and why.
     """
 
     dag_id: str
     id: str
     state: str
+    note: str
 
     @property
     def is_live(self) -> bool:
@@ -72,7 +74,7 @@ def find_runs(user: Any, flow_id: str, run_ids: Sequence[str]) -> list[ReplayRun
     dag_id = replay_dag_of(flow_id)
     wanted = [run_id for run_id in run_ids if run_id and "\0" not in run_id]
     states = run_states(dag_id, wanted) if wanted and may(user, dag_id) else {}
-    return [ReplayRun(dag_id, run_id, states[run_id]) for run_id in wanted if run_id in states]
+    return [ReplayRun(dag_id, run_id, *states[run_id]) for run_id in wanted if run_id in states]
 
 
 def find_retries(user: Any, replay: Replay, started: str) -> list[ReplayRun]:

@@ -67,10 +67,10 @@ def run(folder: Path, shoot: Shoot) -> list[str]:
             wrong = watch(page, api, shoot)
             wrong += look(page, shoot)
             wrong += resolve(page, shoot)
-            wrong += retry(page, shoot)
             run_contact(api, FLOW, ONE, f"+52555{FAILED[0]:07}", HOSTILE)
             wrong += look_at_request(page, server, (FLOW, ONE), shoot)
             wrong += look_at_flow(page, FLOW, shoot)
+            wrong += retry(page, shoot)
             wrong += fit(page, shoot)
     finally:
         server.close()

@@ -105,6 +105,7 @@ def test_starts_a_run_with_the_selection(client: TestClient, asked: dict[str, st
     page = client.get(done["page"])
     assert f'href="{done["link"]}" data-airflow' in page.text
     assert 'data-refresh="/whatsapp-flows/replays/first/progress?run=manual__' in page.text
+    assert "queued: the CRM is back (started by admin" in page.text
 
 
 @pytest.mark.usefixtures("replay", "dag")
