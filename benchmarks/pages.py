@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.replays import find_replay
-from benchmarks.large_ledger import REPLAY, fill, run_parts
+from benchmarks.large_ledger import FLOW, REPLAY, fill, run_parts
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -53,6 +53,8 @@ def pages(contacts: int) -> dict[str, str]:
         "by phone": f"{PAGE}?find=%2B5255{middle:08}",
         "by e-mail": f"{PAGE}?find=ana.{middle:08}%40example.com",
         "contact": f"{PAGE}/contacts/r-{middle:08}",
+        "flow, counted": f"/flows/{FLOW['id']}",
+        "flow, a step": f"/flows/{FLOW['id']}?step=Create",
         "person by phone": f"/people?q=%2B5255{middle:08}",
         "person by e-mail": f"/people?q=ana.{middle:08}%40example.com",
     }

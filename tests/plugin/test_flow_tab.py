@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.plugin import flow_sources, flow_tab
 from tests.ledger.filling import a_replay, end, response
-from tests.plugin.pages import text_of
+from tests.plugin.pages import client_of, mount_pages, text_of
 
 pytestmark = pytest.mark.usefixtures("airflow")
 
@@ -196,3 +196,12 @@ def test_works_without_a_ledger(client: TestClient, use_ledger: Callable[[str], 
 def test_asks_who_is_not_logged_in_to_log_in(client_as: Callable[[str], TestClient]) -> None:
     assert client_as("anonymous").get(PAGE).status_code == 401
     assert client_as("viewer").get("/whatsapp-flows/flow.css").status_code == 200
+
+
+def test_links_start_with_the_base_path_of_airflow(replay: Replay, tokens: dict[str, str]) -> None:
+    client = client_of(mount_pages("/team/airflow"), tokens["viewer"])
+    page = client.get(f"/team/airflow{PAGE}?step=Create")
+    assert page.status_code == 200
+    assert 'href="/team/airflow/whatsapp-flows/flow.css?' in page.text
+    assert 'href="/team/airflow/whatsapp-flows/replays/first?fingerprint=f-503#contacts"' in page.text
+    assert 'href="/whatsapp-flows' not in page.text
