@@ -57,6 +57,8 @@ def test_reads_an_interval_of_postgresql(postgres: PostgresServer) -> None:
         "columns are known all the same"
     )
     assert [row["id"] for row in read(url, "select 7 as id where :run_id = 'a'", run_id="a")] == [7]
+    alone = "select 7 as id where :data_interval_start is null"
+    assert read(url, alone) == [], "the type of its value is known, so the columns are"
 
 
 @pytest.mark.parametrize(
