@@ -46,6 +46,7 @@ def test_reads_no_more_than_it_counts(ledger: Ledger) -> None:
     with record_statements(ledger) as statements:
         count_paths(ledger, replay.no)
     assert full_scans(ledger, statements) == []
+    assert all("LIMIT" in statement for statement, _ in statements if "contacts" in statement)
     if ledger.is_sqlite:  # nothing is sorted: the limit ends the reading
         with ledger.connect() as connection:
             plans = [

@@ -70,7 +70,7 @@ def test_a_mapped_task_has_its_own(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("task_id", ["grüße", 'with "quotes" and \\', "A"])
-def test_a_resolved_attempt_is_still_ids_of(ledger: Ledger, task_id: str) -> None:
+def test_a_resolved_attempt_is_still_found(ledger: Ledger, task_id: str) -> None:
     task = TaskPlace(FLOW_ID, TASK.run_id, task_id)
     number = attempt(ledger, TASK.run_id, Fate.UNKNOWN, origin=origin(task))
     assert ids_of(ledger, TaskStep(task)) == [number]

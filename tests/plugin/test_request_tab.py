@@ -176,7 +176,7 @@ def test_a_task_that_sent_nothing_says_so(client: TestClient, crm: RecordingServ
 def test_says_where_the_request_cannot_be_shown(
     client: TestClient, crm: RecordingServer, dags: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crm.queued += [Answer.json({"secret": "of the reply"})]
+    crm.queued += [Answer.json({"note": "of the reply"})]
     written = lead()
     run = run_flow(written, dags)
     here = address(written["id"], run, "create")
