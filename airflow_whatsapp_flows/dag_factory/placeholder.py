@@ -21,6 +21,7 @@ from airflow_whatsapp_flows.flow.format.replay import ScheduleFormat
 from airflow_whatsapp_flows.flow.loading.graph_checks import targets_of
 from airflow_whatsapp_flows.flow.loops import components
 from airflow_whatsapp_flows.flow.moments import parse_moment
+from airflow_whatsapp_flows.flow.run_schedule import WITHOUT_CATCHUP, catches_up, cron_of
 from airflow_whatsapp_flows.operators.markdown import code
 from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
 
@@ -46,9 +47,24 @@ def build_placeholders(value: object, file_id: str, faults: str) -> dict[str, DA
     dags = [_placeholder(file_id, value, faults, _successors(value))]
     block = value.get("replay")
     if isinstance(block, Mapping):
-        schedule = _schedule(block, value, file_id)
-        dags.append(_placeholder(f"{file_id}{REPLAY_SUFFIX}", value, faults, _REPLAY_SUCCESSORS, schedule))
+        dags.append(_replay_placeholder(f"{file_id}{REPLAY_SUFFIX}", value, block, faults))
     return {dag.dag_id: dag for dag in dags}
+
+
+def _replay_placeholder(dag_id: str, value: Mapping[str, Any], block: Mapping[str, Any], faults: str) -> DAG:
+    """Leaves out no interval: a failed run has the one that it is for, and reads it once the flow is fixed."""
+    airflow = value.get("airflow")
+    airflow = airflow if isinstance(airflow, Mapping) else {}
+    cron = cron_of(block.get("schedule"))
+    catchup = catches_up(airflow.get("catchup"), cron, block.get("source"), block.get("query"))
+    start = _start_date(airflow, _zone(value))
+    schedule = None
+    # Catching up from an unknown start would be thousands of runs. The presets would fail one run after the other, or
+    # use up the only one. Without a schedule, the first run of the fixed flow goes on from the last one.
+    if cron not in WITHOUT_CATCHUP and (start is not None or not catchup):
+        schedule = _schedule(block.get("schedule"), value)
+    times = {"start_date": start or dt.datetime(2020, 1, 1, tzinfo=_zone(value)), "catchup": catchup}
+    return _placeholder(dag_id, value, faults, _REPLAY_SUCCESSORS, schedule=schedule, **times)
 
 
 def _placeholder(
@@ -56,15 +72,13 @@ def _placeholder(
     value: Mapping[str, Any],
     faults: str,
     successors: Mapping[str, Sequence[str]],
-    schedule: Any = None,
+    **times: Any,
 ) -> DAG:
     loops = components(successors)
     task_ids = number_task_ids(successors, loops) or {"": "faults"}
     with DAG(
         dag_id=dag_id,
-        schedule=schedule,
-        start_date=_start_date(value) if dag_id.endswith(REPLAY_SUFFIX) else None,
-        catchup=False,
+        **{"schedule": None, "start_date": None, "catchup": False, **times},
         tags=[TAG, *(["replay"] if dag_id.endswith(REPLAY_SUFFIX) else []), *_tags(value)],
         doc_md=f"The flow has faults:\n\n{code(faults)}\n",
         max_active_runs=1,
@@ -96,13 +110,14 @@ def _successors(value: Mapping[str, Any]) -> dict[str, list[str]]:
     }
 
 
-def _schedule(block: Mapping[str, Any], value: Mapping[str, Any], file_id: str) -> Any:
-    """That of the replay: a failed run has the interval that it is for, and reads it once the flow is fixed."""
-    try:
-        schedule: Any = msgspec.convert(block.get("schedule"), ScheduleFormat | str | None)
-        return build_schedule(schedule, file_id, str(_zone(value)))
-    except (msgspec.ValidationError, FlowFileError):
-        return None
+def _schedule(written: object, value: Mapping[str, Any]) -> Any:
+    """That of the replay, or the half of it that is valid."""
+    parts = written if isinstance(written, Mapping) else {}
+    for one in (written, *({key: parts[key]} for key in ("cron", "assets") if key in parts)):
+        with contextlib.suppress(msgspec.ValidationError, FlowFileError):
+            schedule: Any = msgspec.convert(one, ScheduleFormat | str | None)
+            return build_schedule(schedule, str(value["id"]), str(_zone(value)))
+    return None
 
 
 def _zone(value: Mapping[str, Any]) -> dt.tzinfo:
@@ -111,15 +126,13 @@ def _zone(value: Mapping[str, Any]) -> dt.tzinfo:
     return dt.timezone.utc
 
 
-def _start_date(value: Mapping[str, Any]) -> dt.datetime:
+def _start_date(airflow: Mapping[str, Any], zone: dt.tzinfo) -> dt.datetime | None:
     """That of the replay: its zone is the schedule's, and nothing is due before it."""
-    block = value.get("airflow")
-    zone = _zone(value)
-    written = block.get("start_date") if isinstance(block, Mapping) else None
+    written = airflow.get("start_date")
     with contextlib.suppress(ValueError, OverflowError):
         if isinstance(written, str):
             return parse_moment(written, zone)
-    return dt.datetime(2020, 1, 1, tzinfo=zone)
+    return None
 
 
 def _tags(value: Mapping[str, Any]) -> list[str]:

@@ -20,7 +20,9 @@ from airflow_whatsapp_flows.dag_factory.replay_params import RETRY, build_replay
 from airflow_whatsapp_flows.dag_factory.schedule import build_schedule
 from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX, replay_of_run
 from airflow_whatsapp_flows.flow.format import ReplayFormat
+from airflow_whatsapp_flows.flow.format.replay import ScheduleFormat
 from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.run_schedule import catches_up
 from airflow_whatsapp_flows.operators.replay import WhatsAppReplayOperator
 from airflow_whatsapp_flows.operators.replay_options import LoadedFlow
 from airflow_whatsapp_flows.operators.replay_steps import (
@@ -72,7 +74,7 @@ def build_replay_dag(flow: Flow) -> DAG:
         dag_display_name=display_name(f"{flow.id}{REPLAY_SUFFIX}", flow.name),
         schedule=build_schedule(block.schedule, flow.id, flow.timezone),
         start_date=start_date(flow) or dt.datetime(2020, 1, 1, tzinfo=ZoneInfo(flow.timezone)),
-        catchup=flow.airflow.catchup,
+        catchup=catches_up(flow.airflow.catchup, _cron_of(block), block.source, block.query),
         max_active_runs=1,
         params=build_replay_params(flow, block),
         tags=tags(flow, "replay"),
@@ -83,6 +85,10 @@ def build_replay_dag(flow: Flow) -> DAG:
     ) as dag:
         _add_tasks(flow, block)
     return dag
+
+
+def _cron_of(block: ReplayFormat) -> str | None:
+    return block.schedule.cron if isinstance(block.schedule, ScheduleFormat) else block.schedule
 
 
 def _add_tasks(flow: Flow, block: ReplayFormat) -> None:

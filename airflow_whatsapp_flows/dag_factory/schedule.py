@@ -11,8 +11,8 @@ from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # 
 from airflow_whatsapp_flows.dag_factory.airflow_block import read_assets
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.format.replay import AnyAssetFormat, ScheduleFormat
+from airflow_whatsapp_flows.flow.run_schedule import WITHOUT_CATCHUP
 
-_WITHOUT_INTERVAL = ("@once", "@continuous")
 _QUARTERLY = ("@quarterly", "0 0 1 */3 *")  # the one preset of Airflow that cron itself lacks
 
 
@@ -66,7 +66,7 @@ def is_cron(text: str) -> bool:
 
 
 def _read_cron(text: str, path: tuple[str, ...], flow_id: str, timezone: str) -> Any:
-    if text in _WITHOUT_INTERVAL:
+    if text in WITHOUT_CATCHUP:
         return text
     if not is_cron(text):
         # Airflow would only report this when it stores the DAG, for the entire file.

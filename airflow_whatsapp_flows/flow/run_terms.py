@@ -19,10 +19,14 @@ from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
 
 _RUN = "run"
 _LANGUAGE = CagedLanguage(names=frozenset({_RUN}))
-_DATES = ("data_interval_start", "data_interval_end", "logical_date")
+INTERVAL_TERMS = ("data_interval_start", "data_interval_end")
+"""Names of the terms that only a run for an interval has."""
+DATE_TERMS = (*INTERVAL_TERMS, "logical_date")
+"""Names of the terms that are dates."""
 # A variable, maybe with a filter; not {{1,2},{3,4}}, an array of arrays.
 _VARIABLE = re.compile(r"(?:run\.)?(?P<name>[A-Za-z_]\w*)\s*(?:[.|\[(~+].*)?", re.DOTALL)
 
+_STRUCTURE = re.compile(r"[/\\*?\[\]]|\.\.|::")  # folders, patterns, and fsspec's chains
 _QUOTED = re.compile(r"""(?<!['\w])['"]\s*:([A-Za-z_]\w*)\s*['"](?!['\w])""")
 
 
@@ -69,8 +73,11 @@ RUN_TERMS = tuple(field.name for field in fields(RunTerms))
 
 def why_missing(name: str) -> str:
     """Return why a run may lack a term, as the end of a sentence."""
-    if name in _DATES:
-        return "because it was triggered without a logical date or by an asset; set a logical date when you trigger it"
+    if name in DATE_TERMS:
+        reason = "because it was triggered without a logical date or by an asset"
+        if name in INTERVAL_TERMS:
+            return f"{reason}, or the schedule of its DAG has no data intervals; a flow's cron expression has them"
+        return f"{reason}; set a logical date when you trigger it"
     if name == "partition_key":
         return "because no asset partition started it"
     return "because there is no run"
@@ -91,14 +98,27 @@ def parse_source(text: str) -> CagedTemplate | str:
     return _LANGUAGE.parse(text)
 
 
+def source_terms(text: str) -> list[tuple[str, int]]:
+    """Terms in the location of a source, with the offsets of their placeholders; none if it has faults."""
+    try:
+        parse_source(text)
+        return [
+            (name, placeholder.start)
+            for placeholder in find_placeholders(text, _LANGUAGE)
+            for name in _fields(Expression(placeholder.expression, _LANGUAGE.names))
+        ]
+    except TemplateFault:
+        return []
+
+
+def query_terms(query: str) -> list[tuple[str, int]]:
+    """Terms in a query, with their offsets."""
+    return [(name, start) for name, start, _ in find_parameters(query) if name in RUN_TERMS]
+
+
 def terms_of(text: str) -> set[str]:
     """Names of the terms in the location of a source; none if it has faults."""
-    try:
-        template = parse_source(text)
-    except TemplateFault:
-        return set()
-    parts = () if isinstance(template, str) else template.parts
-    return {name for part in parts if isinstance(part, Expression) for name in _fields(part)}
+    return {name for name, _ in source_terms(text)}
 
 
 def render_source(text: str, terms: RunTerms, zone: dt.tzinfo) -> str:
@@ -111,16 +131,26 @@ def render_source(text: str, terms: RunTerms, zone: dt.tzinfo) -> str:
 
     Raises:
         TemplateFault: a placeholder is not one of the terms of a run.
-        RenderError: the run lacks a term, or it cannot be rendered.
+        RenderError: the run lacks a term, one is no part of a file's name, or it cannot be rendered.
     """
     template = parse_source(text)
     if isinstance(template, str):
         return template
-    texts = terms.texts(zone)
-    missing = next((name for name in RUN_TERMS if name in terms_of(text) and name not in texts), None)
+    texts, used = terms.texts(zone), terms_of(text)
+    missing = next((name for name in RUN_TERMS if name in used and name not in texts), None)
     if missing is not None:
         raise RenderError(f"the run has no {missing}, {why_missing(missing)}")
+    for name in sorted(used.difference(DATE_TERMS)):
+        _check_path_part(name, texts[name])
     return template.render({_RUN: texts})
+
+
+def _check_path_part(name: str, value: str) -> None:
+    """Refuse a text that would choose other files than the flow's author meant: whoever updates an asset writes it."""
+    if not value.strip():
+        raise RenderError(f"{name} is empty: the path would be that of another file")
+    if _STRUCTURE.search(value) or not value.isprintable():
+        raise RenderError(f"{name} is {value!r}: a path can't contain / \\ * ? [ ] .. or :: from a run")
 
 
 def query_faults(query: str, known: Collection[str] = RUN_TERMS) -> Iterator[TemplateFault]:

@@ -67,6 +67,12 @@ def create_or_resume(task: ReplayTask, ledger: Ledger, flow: Flow, context: Cont
     Raises:
         FlowsError: it cannot be started or resumed.
     """
+    if task.replay_id and str(task.replay_id).strip() in ("", "None"):
+        # Every run without a name would resume the one replay of that name, and send nothing.
+        raise ReplayError(
+            f"replay_id is {task.replay_id!r}: its template has no value for this run; fix the template, or leave out "
+            "replay_id: the default is a name for each run"
+        )
     replay_id = task.replay_id or default_replay_id(flow.id, context)
     retry = find_retry(ledger, task.replay_id, context)
     if retry is not None:

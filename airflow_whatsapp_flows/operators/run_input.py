@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from airflow_whatsapp_flows.flow.format.flow import VariableFormat
-from airflow_whatsapp_flows.flow.run_terms import RunTerms
+from airflow_whatsapp_flows.flow.run_terms import DATE_TERMS, INTERVAL_TERMS, RunTerms
 from airflow_whatsapp_flows.flow.template.variables import Scope
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
 
@@ -77,8 +77,14 @@ def run_id_of(context: Mapping[str, Any]) -> str | None:
 
 
 def run_terms(context: Mapping[str, Any]) -> RunTerms:
-    """Return the terms of the run; it has no dates if it was triggered without a logical date or by an asset."""
-    dates = {name: context.get(name) for name in ("data_interval_start", "data_interval_end", "logical_date")}
+    """Return the terms of the run.
+
+    It has no dates if it was triggered without a logical date or by an asset. A schedule without data intervals gives
+    its runs one that ends when it starts, in which there is nothing: such a run has no interval.
+    """
+    dates = {name: context.get(name) for name in DATE_TERMS}
+    if dates["data_interval_start"] == dates["data_interval_end"]:
+        dates.update(dict.fromkeys(INTERVAL_TERMS))
     key = context.get("partition_key") or getattr(context.get("dag_run"), "partition_key", None)
     return RunTerms(**dates, partition_key=None if key is None else str(key), run_id=run_id_of(context))
 

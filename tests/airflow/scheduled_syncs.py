@@ -79,8 +79,8 @@ def write_files(folder: Path) -> None:
     by_asset = {"schedule": {"assets": ["x-crm://leads"]}, "source": str(folder / "leads.jsonl")}
     start = f"{TODAY - dt.timedelta(days=3):%Y-%m-%d}"
     for flow in (
-        {"id": "caught_up", "replay": replay, "airflow": {"start_date": start, "catchup": True}},
-        {"id": "recent", "replay": replay, "airflow": {"start_date": "2026-01-01"}},
+        {"id": "caught_up", "replay": replay, "airflow": {"start_date": start}},
+        {"id": "recent", "replay": replay, "airflow": {"start_date": "2026-01-01", "catchup": False}},
         {"id": "by_asset", "replay": by_asset},
     ):
         whole = {"flow_format": 1, **flow, "steps": [{**step, "url": f"/{flow['id']}"}]}

@@ -58,6 +58,20 @@ def test_a_run_without_a_term_is_an_error_that_says_why() -> None:
         render_source("{{ run.logical_date }}", TERMS, dt.timezone.utc)
 
 
+@pytest.mark.parametrize("key", ["*", "?x", "[mc]*", "../secret", "..", "/etc", "a\\b", "", " ", "a::b", "a\nb", "m]"])
+def test_a_text_of_the_run_cannot_choose_other_files(key: str) -> None:
+    with pytest.raises(RenderError, match="partition_key is "):
+        render_source("in/{{ run.partition_key }}.jsonl", RunTerms(partition_key=key), dt.timezone.utc)
+    terms = RunTerms(partition_key=key, run_id="a__2026-11-20T05:00:00+00:00")
+    assert render_source("in/{{ run.run_id }}.jsonl", terms, dt.timezone.utc).startswith("in/a__2026"), "not used"
+
+
+@pytest.mark.parametrize("key", ["mx", "2026-11-20", "a b", "méxico", "us-east:1"])
+def test_other_texts_are_part_of_a_path(key: str) -> None:
+    terms = RunTerms(partition_key=key)
+    assert render_source("in/{{ run.partition_key }}/*.csv", terms, dt.timezone.utc) == f"in/{key}/*.csv"
+
+
 def test_finds_parameters_only_where_sql_has_values() -> None:
     sql = (
         "select a::text, b[1:n], \"c\":path, d:path, ':e', '''', \":f\", `:g`, $$ :h $$, $t$ :i $t$, \\:j -- :k\n"

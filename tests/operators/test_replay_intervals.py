@@ -176,3 +176,30 @@ def test_fields_of_a_hand_written_task_are_templates(server: RecordingServer, le
     task.limit, task.rate = 1, "fast"
     with pytest.raises(Exception, match="replay: rate must be a number of requests per second, not 'fast'"):
         task.current_options()
+
+
+@pytest.mark.parametrize("schedule", [None, "@continuous"])
+def test_an_interval_without_length_is_none(server: RecordingServer, leads: Path, schedule: str | None) -> None:
+    """Airflow gives it to a run by hand, with a logical date, if the schedule has no intervals."""
+    keys = {} if schedule is None else {"schedule": schedule}
+    dag, failures = dag_of(f"sqlite:///{leads}", query=QUERY, **keys)
+    assert run_dag(dag, {}, logical_date=START).states["plan"] == "failed"
+    assert "or the schedule of its DAG has no data intervals" in str(failures.errors[0])
+
+
+@pytest.mark.parametrize("name", ["{{ params.none }}", " {{ params.none }}", "{{ '  ' }}"])
+def test_a_name_without_a_value_is_refused(server: RecordingServer, tmp_path: Path, name: str) -> None:
+    """Each run would resume the replay ``None`` of the first one, and send nothing."""
+    file, failures = tmp_path / "one.jsonl", Failures()
+    file.write_text(json.dumps({"id": "a", "contact": {"phone": "+525550000001"}}), encoding="utf-8")
+    with DAG(new_dag_id(), params={"none": None}) as dag:
+        WhatsAppReplayOperator(
+            task_id="replay",
+            flow=flow(action("Create", body="{{ contact }}")),
+            source=str(file),
+            replay_id=name,
+            on_failure_callback=[failures.note],
+        )
+    assert run_dag(dag).state == "failed"
+    assert "its template has no value for this run" in str(failures.errors[0])
+    assert server.received == []

@@ -82,8 +82,12 @@ class AirflowFormat(FormatModel, frozen=True, kw_only=True):
         Meta(description="the start of the replay's schedule: a date, or a date and time, in the flow's time zone"),
     ] = None
     catchup: Annotated[
-        bool, Meta(description="whether the replay's schedule also runs for the time since start_date")
-    ] = False
+        bool | None,
+        Meta(
+            description="whether the replay's schedule has a run for each interval since start_date, however late; "
+            "default: whether the replay's source or query uses a date of the run"
+        ),
+    ] = None
     tags: Annotated[
         list[Annotated[str, Meta(min_length=1, max_length=100)]],
         Meta(max_length=50, description="tags in addition to 'whatsapp'"),

@@ -24,6 +24,7 @@ from airflow_whatsapp_flows.flow.loading.block_checks import (
 from airflow_whatsapp_flows.flow.loading.build import build_steps
 from airflow_whatsapp_flows.flow.loading.graph_checks import check_graph, next_steps, references_of
 from airflow_whatsapp_flows.flow.loading.placeholder_limits import check_placeholders, may_have_too_many
+from airflow_whatsapp_flows.flow.loading.schedule_checks import check_schedule
 from airflow_whatsapp_flows.flow.loops import components
 from airflow_whatsapp_flows.flow.model import Action, Flow, Step
 
@@ -90,6 +91,7 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
     found += check_replay(value.get("replay"))
     found += check_effects(value)
     found += check_airflow(value.get("airflow"))
+    found += check_schedule(value)
     found += check_tests(value)
     found += check_literal_secrets(value)
     found += check_graph(value, formats.keys() - uncertain, steps)
