@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
-from airflow_whatsapp_flows.ledger.person_pages import SentPage, find_flows, find_recipient, find_sent_page
+from airflow_whatsapp_flows.ledger.person_pages import SentPage, SentTo, find_flows, find_recipient, find_sent_page
 from airflow_whatsapp_flows.plugin.access import CurrentUser, readable
 from airflow_whatsapp_flows.plugin.addresses import SearchText
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
@@ -29,10 +30,17 @@ def show_person(
     found = SentPage((), None)
     with open_ledger() as ledger:
         if q:
-            to = find_recipient(ledger, q)
+            to = _leave_out_others(user, find_recipient(ledger, q))
             found = find_sent_page(ledger, to, readable(user, find_flows(ledger, to)), place, _SENT)
     following = f"{found.next[0]!r}_{found.next[1]}" if found.next else None
     return page(request, "people.html", q=q, before=before, sent=found.sent, next=following)
+
+
+def _leave_out_others(user: Any, to: SentTo) -> SentTo:
+    """Leave out what flows that the user may not read know of a person: the time to look for it tells of it."""
+    known = to.person.identifiers
+    allowed = readable(user, {flow for _, _, flow in known}) if known else set()
+    return replace(to, person=replace(to.person, identifiers=[one for one in known if one[2] in allowed]))
 
 
 def _place(before: str) -> tuple[float, int] | None:

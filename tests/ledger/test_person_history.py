@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import insert
 
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
-from airflow_whatsapp_flows.ledger.person_history import Person, find_person, find_sent, recent_latencies, spellings
+from airflow_whatsapp_flows.ledger.person_history import (
+    Person,
+    find_person,
+    find_sent,
+    queries_of,
+    recent_latencies,
+    spellings,
+)
+from airflow_whatsapp_flows.ledger.schema import identifiers
 from tests.ledger.filling import a_replay, attempt, end, response
 
 PHONE = "+5255" + "12345678"
@@ -127,6 +136,22 @@ def test_an_identifier_that_a_flow_lists_is_found_as_an_id(ledger: Ledger) -> No
         assert not find_person(connection, "id", "c-1")
 
     assert [sent.response_id for sent in find_sent(ledger, person)] == ["run-1"]
+
+
+def test_a_person_known_to_many_flows_is_found_by_one_query(ledger: Ledger) -> None:
+    flows = [f"flow-{number}" for number in range(1200)]
+    known = [{"kind": "email", "value": "ana@example.com", "flow_id": flow, "response_id": "r"} for flow in flows]
+    with ledger.write() as connection:
+        connection.execute(insert(identifiers), known)
+    for flow in (flows[0], flows[-1], "another"):
+        attempt(ledger, "r", Fate.SUCCEEDED, flow_id=flow)
+    with ledger.read() as connection:
+        person = find_person(connection, "email", "ana@example.com")
+    assert len(person.identifiers) == 1200
+    assert len(queries_of(person)) == 3
+    assert {sent.flow_id for sent in find_sent(ledger, person)} == {flows[0], flows[-1]}
+    some = Person(identifiers=[("email", "ana@example.com", flows[0])])
+    assert [sent.flow_id for sent in find_sent(ledger, some)] == [flows[0]]
 
 
 def test_the_latency_of_a_host_is_the_median_of_recent_replies(ledger: Ledger) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import insert
 
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import Ledger
-from airflow_whatsapp_flows.plugin import access
+from airflow_whatsapp_flows.ledger.schema import identifiers
+from airflow_whatsapp_flows.plugin import access, people_page
 from tests.ledger.filling import FLOW_ID, a_replay, attempt, response, result
 from tests.plugin.pages import HOSTILE, follow_next, text_of
 
@@ -52,6 +54,24 @@ def test_only_requests_of_flows_that_the_user_may_read_are_shown(
     assert "run-1" in page.text
     assert "r-1" not in page.text.replace("run-1", "")
     assert "Nothing was sent" in client.get(f"{PAGE}?q=r-1").text
+
+
+def test_a_person_of_many_flows_is_not_looked_for_in_those_that_the_user_may_not_read(
+    client: TestClient, history: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = [{"kind": "email", "value": "eve@example.com", "flow_id": f"f-{n}", "response_id": "e"} for n in range(600)]
+    with history.write() as connection:
+        connection.execute(insert(identifiers), known)
+    attempt(history, "e", Fate.SUCCEEDED, flow_id="f-3")
+    assert ">e<" in client.get(f"{PAGE}?q=EVE@example.com").text
+    asked: list[object] = []
+    find = people_page.find_flows
+    monkeypatch.setattr(access, "_is_authorized", lambda user, dag_id, *_: not dag_id.startswith("f-"))
+    monkeypatch.setattr(people_page, "find_flows", lambda ledger, to: asked.append(to) or find(ledger, to))
+    page = client.get(f"{PAGE}?q=EVE@example.com")
+    assert page.status_code == 200
+    assert "Nothing was sent" in page.text
+    assert [list(to.person.identifiers) for to in asked] == [[]]  # type: ignore[attr-defined]
 
 
 def test_requests_are_paged(client: TestClient, history: Ledger) -> None:
