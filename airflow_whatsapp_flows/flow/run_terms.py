@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 
 from jinja2 import nodes
 
-from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
-from airflow_whatsapp_flows.flow.sql_parameters import find_parameters
+from airflow_whatsapp_flows.flow.sql_parameters import blank_comments, find_parameters, find_texts
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage, CagedTemplate
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
@@ -23,9 +23,8 @@ INTERVAL_TERMS = ("data_interval_start", "data_interval_end")
 """Names of the terms that only a run for an interval has."""
 DATE_TERMS = (*INTERVAL_TERMS, "logical_date")
 """Names of the terms that are dates."""
-# A variable, maybe with a filter; not {{1,2},{3,4}}, an array of arrays.
-_VARIABLE = re.compile(r"(?:run\.)?(?P<name>[A-Za-z_]\w*)\s*(?:[.|\[(~+].*)?", re.DOTALL)
-
+_TEMPLATE = re.compile(r"\{\{(?:[^}]*\}\})?|\{%(?:[^}]*%\})?")
+_AS_DATA = {"{{": "{ {", "{%": "'{' || '%'"}
 _STRUCTURE = re.compile(r"[/\\*?\[\]]|\.\.|::")  # folders, patterns, and fsspec's chains
 _QUOTED = re.compile(r"""(?<!['\w])['"]\s*:([A-Za-z_]\w*)\s*['"](?!['\w])""")
 
@@ -69,6 +68,7 @@ class RunTerms:
 
 RUN_TERMS = tuple(field.name for field in fields(RunTerms))
 """Names of the terms."""
+_IN_TEXT = re.compile(rf"(?<![\w:\\]):({'|'.join(RUN_TERMS)})(?!\w)")
 
 
 def why_missing(name: str) -> str:
@@ -137,12 +137,14 @@ def render_source(text: str, terms: RunTerms, zone: dt.tzinfo) -> str:
     if isinstance(template, str):
         return template
     texts, used = terms.texts(zone), terms_of(text)
-    missing = next((name for name in RUN_TERMS if name in used and name not in texts), None)
-    if missing is not None:
-        raise RenderError(f"the run has no {missing}, {why_missing(missing)}")
-    for name in sorted(used.difference(DATE_TERMS)):
+    for name in sorted(used.difference(DATE_TERMS).intersection(texts)):
         _check_path_part(name, texts[name])
-    return template.render({_RUN: texts})
+    try:
+        return template.render({_RUN: texts})
+    except MissingValueError as error:
+        missing = [name for name in RUN_TERMS if name in used and name not in texts]
+        found = next((name for name in missing if f"{_RUN}.{name}" in error.reason), missing[0])
+        raise RenderError(f"the run has no {found}, {why_missing(found)}") from None
 
 
 def _check_path_part(name: str, value: str) -> None:
@@ -164,22 +166,27 @@ def query_faults(query: str, known: Collection[str] = RUN_TERMS) -> Iterator[Tem
         if name is not None and name not in known:
             hint = did_you_mean(name, known)
             yield TemplateFault(f"there is no parameter {name!r}{hint}; write \\: for a colon that starts none", start)
+    code = blank_comments(query)
+    yield from _quoted_faults(code, known)
+    for match in _TEMPLATE.finditer(code):
+        shown = next((name for name in known if re.search(rf"\b{re.escape(name)}\b", match[0])), INTERVAL_TERMS[0])
+        yield TemplateFault(
+            f"a query is no template: {match[0][:60]} would be sent as it is; write a parameter, without quotes, such "
+            f"as :{shown}; or {_AS_DATA[match[0][:2]]} if it is data",
+            match.start(),
+        )
+
+
+def _quoted_faults(query: str, known: Collection[str]) -> Iterator[TemplateFault]:
+    for text, start in find_texts(query):
+        found = _IN_TEXT.search(text)
+        if found is not None and not _QUOTED.fullmatch(text):
+            message = f"{found[0]} in a text is no parameter; join the texts and the parameter: '…' || {found[0]}"
+            yield TemplateFault(message, start + found.start())
     for quoted in _QUOTED.finditer(query):
         if quoted[1] in known:
             message = f"{quoted[0]} is a text; write the parameter without quotes: :{quoted[1]}"
             yield TemplateFault(message, quoted.start())
-    try:
-        for placeholder in find_placeholders(query):
-            match = _VARIABLE.fullmatch(placeholder.expression)
-            if match is not None:
-                shown = match["name"] if match["name"] in known else "data_interval_start"
-                yield TemplateFault(
-                    f"a query is no template: {placeholder.source} would be sent as it is; write a parameter, without "
-                    f"quotes, such as :{shown}",
-                    placeholder.start,
-                )
-    except TemplateFault:  # braces that are never closed are no placeholder
-        return
 
 
 def _field_faults(text: str) -> Iterator[TemplateFault]:

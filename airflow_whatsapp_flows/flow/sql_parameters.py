@@ -11,11 +11,10 @@ from typing import NamedTuple
 _TOKENS = re.compile(
     r"""
     (?P<skipped>
-        '(?:[^']|'')*'                      # a text
+        (?P<quoted>'(?:[^']|'')*')          # a text
       | "(?:[^"]|"")*"(?::[A-Za-z_]\w*)*     # a name, and a path into its value
       | `[^`]*`
-      | --[^\n]*
-      | /\*.*?\*/
+      | (?P<comment>--[^\n]*|/\*.*?\*/)
       | (?P<dollar>\$(?:[A-Za-z_]\w*)?\$).*?(?P=dollar)
       | ::
     )
@@ -45,3 +44,15 @@ def find_parameters(sql: str) -> Iterator[Placeholder]:
     for match in _TOKENS.finditer(sql):
         if match["name"] is not None or match["escaped"] is not None:
             yield Placeholder(match["name"], *match.span())
+
+
+def find_texts(sql: str) -> Iterator[tuple[str, int]]:
+    """Find the texts of a statement, in quotes, with their offsets."""
+    for match in _TOKENS.finditer(sql):
+        if match["quoted"] is not None:
+            yield match["quoted"], match.start()
+
+
+def blank_comments(sql: str) -> str:
+    """Return a statement with spaces in place of its comments."""
+    return _TOKENS.sub(lambda match: " " * len(match[0]) if match["comment"] else match[0], sql)

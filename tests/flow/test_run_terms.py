@@ -54,8 +54,15 @@ def test_any_other_placeholder_is_a_fault(text: str, message: str) -> None:
 
 
 def test_a_run_without_a_term_is_an_error_that_says_why() -> None:
-    with pytest.raises(RenderError, match="the run has no logical_date, because it was triggered without"):
-        render_source("{{ run.logical_date }}", TERMS, dt.timezone.utc)
+    for text in ("{{ run.logical_date }}", "{{ run.logical_date | date('%Y') }}", "{{ run['logical_date'] ~ 'x' }}"):
+        with pytest.raises(RenderError, match="the run has no logical_date, because it was triggered without"):
+            render_source(text, TERMS, dt.timezone.utc)
+
+
+def test_a_default_takes_the_place_of_a_missing_term() -> None:
+    text = "in/{{ run.partition_key | default('all') }}.csv"
+    assert render_source(text, RunTerms(), dt.timezone.utc) == "in/all.csv"
+    assert render_source(text, TERMS, dt.timezone.utc) == "in/mx.csv"
 
 
 @pytest.mark.parametrize("key", ["*", "?x", "[mc]*", "../secret", "..", "/etc", "a\\b", "", " ", "a::b", "a\nb", "m]"])
@@ -92,6 +99,13 @@ def test_finds_parameters_only_where_sql_has_values() -> None:
         ),
         ("select {{ run.run_id | upper }}", "such as :run_id"),
         ("select 1 where x > ':logical_date'", "is a text; write the parameter without quotes: :logical_date"),
+        ("select 1 where x like '%:run_id%'", ":run_id in a text is no parameter; join the texts and the parameter"),
+        ("select '{{ ds or 1 }}'", "a query is no template: {{ ds or 1 }} would be sent as it is"),
+        ("select {{ ds if x else y }}", "a query is no template"),
+        ("select 1 {% if logical_date %}", "{% if logical_date %} would be sent as it is; write a parameter, without"),
+        ("select '{{ ds'", "a query is no template: {{ would be"),
+        ("select '{{1,2},{3,4}}'::int[]", "or { { if it is data"),
+        ("select '{%'", "or '{' || '%' if it is data"),
     ],
 )
 def test_a_query_with_something_unknown_is_a_fault(query: str, message: str) -> None:
@@ -101,7 +115,13 @@ def test_a_query_with_something_unknown_is_a_fault(query: str, message: str) -> 
 
 @pytest.mark.parametrize(
     "query",
-    ["select :run_id, :logical_date", "select '{{1,2},{3,4}}'::int[]", "select '{{a,b},{c,d}}'", "select ':a', '{{'"],
+    [
+        "select :run_id, :logical_date",
+        "select '{ {1,2},{3,4}}'::int[]",
+        "select ':a', '12:run_id', '::run_id', ':run_ids'",
+        "select 1 -- {{ ds }} ':run_id' :unknown",
+        "select /* {% if x %} */ '{' || '%'",
+    ],
 )
 def test_plain_sql_has_no_faults(query: str) -> None:
     assert list(query_faults(query)) == []

@@ -119,7 +119,8 @@ def source_spec(options: argparse.Namespace, flow: Flow) -> SourceSpec:
     """Return the source given on the command line.
 
     Raises:
-        SourceError: it uses a term of a run that is not given, or does not use one that is given.
+        SourceError: it uses a term of a run that is not given, does not use one that is given, or the interval is
+            empty.
     """
     given = {
         name: None if value is None else dt.datetime.fromtimestamp(value, dt.timezone.utc)
@@ -139,7 +140,10 @@ def source_spec(options: argparse.Namespace, flow: Flow) -> SourceSpec:
                 f"{option}: the source would be read in full; use :{name} in --query, or {{{{ run.{name} }}}} in "
                 "--responses"
             )
-    terms = RunTerms(data_interval_start=given["data_interval_start"], data_interval_end=given["data_interval_end"])
+    start, end = given["data_interval_start"], given["data_interval_end"]
+    if start is not None and end is not None and start >= end:
+        raise SourceError("--interval-end must be after --interval-start: there is nothing in between")
+    terms = RunTerms(data_interval_start=start, data_interval_end=end)
     return SourceSpec(
         location=fill_location(options.responses, terms, ZoneInfo(flow.timezone)),
         columns=dict(options.column),

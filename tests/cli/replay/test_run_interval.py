@@ -59,9 +59,11 @@ def test_gives_the_interval_of_a_path(
         (["--interval-start", "2026-11-20"], "the source uses data_interval_end, which only a DAG run has"),
         (["--query", "select :run_id"], "the source uses run_id, which only a DAG run has: write its value instead"),
         (["--query", "select 1", "--interval-end", "2026-11-20"], "--interval-end: the source would be read in full"),
+        (["--interval-start", "2026-11-20", "--interval-end", "2026-11-20"], "--interval-end must be after"),
+        (["--interval-start", "2026-11-21", "--interval-end", "2026-11-20"], "--interval-end must be after"),
         (["--query", "select :nothing"], "there is no parameter 'nothing'"),
     ],
-    ids=["start", "end", "run", "unused", "unknown"],
+    ids=["start", "end", "run", "unused", "empty", "reversed", "unknown"],
 )
 def test_says_what_to_pass(
     cli: Cli, file: Path, ledger: list[str], server: RecordingServer, words: list[str], message: str
