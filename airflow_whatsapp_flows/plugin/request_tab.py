@@ -36,6 +36,8 @@ OWN_DAG = (
     "It cannot be shown: this task is not of a flow file. Its request is built from the DAG file by the worker, and "
     "its content is not kept."
 )
+_NOT_MAPPED = ("-1", "{MAP_INDEX}", "%7BMAP_INDEX%7D")
+"""What Airflow has in the address of a task that is not mapped: it leaves a name in braces there."""
 _ATTEMPTS = 20
 _ANSWERS = 20_000  # characters
 
@@ -67,9 +69,11 @@ def _read_place(
     run_id: str = name_in_path("run_id"),
     task_id: str = name_in_path("task_id"),
 ) -> TaskPlace:
-    # Airflow leaves "{MAP_INDEX}" in the address of a task that is not mapped.
-    is_mapped = map_index.isascii() and map_index.isdigit() and len(map_index) < 10
-    return TaskPlace(dag_id, run_id, task_id, int(map_index) if is_mapped else -1)
+    if map_index in _NOT_MAPPED:
+        return TaskPlace(dag_id, run_id, task_id)
+    if not (map_index.isascii() and map_index.isdigit() and len(map_index) < 10):
+        raise HTTPException(404, f"The map index {map_index[:20]!r} is not a number.")
+    return TaskPlace(dag_id, run_id, task_id, int(map_index))
 
 
 @router.get("/tasks/{dag_id}/{run_id}/{task_id}/{map_index}")
@@ -85,10 +89,12 @@ def show_task(
     if facts is None:
         where = f"the run {place.run_id!r} of the DAG {place.dag_id!r}"
         raise HTTPException(404, f"Airflow has no task {place.task_id!r} in {where}.")
+    no_ledger = ""
     try:
         with open_ledger() as ledger:
             sent = _read(ledger, facts, after, user)
-    except MissingLedgerError:
+    except MissingLedgerError as error:
+        no_ledger = str(error)
         sent = Sent([], None, [], None, "", None)
     return page(
         request,
@@ -96,6 +102,7 @@ def show_task(
         facts=facts,
         sent=sent,
         after=after,
+        no_ledger=no_ledger,
         pairs=list(zip(sent.attempts, sent.requests, strict=True)),
         sends=_sends(facts) or bool(sent.attempts),
     )

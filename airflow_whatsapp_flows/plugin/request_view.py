@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from airflow_whatsapp_flows.flow.inspect.rebuild import RebuiltRequest, RecordedAttempt, rebuild_requests
 from airflow_whatsapp_flows.flow.inspect.request_code import curl_command, python_code, why_not_copied
-from airflow_whatsapp_flows.flow.inspect.request_parts import split_request
+from airflow_whatsapp_flows.flow.inspect.request_parts import shows_hidden, split_request
+from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.database import Ledger
@@ -26,6 +27,9 @@ MAY_NOT_COPY = (
     "A request can be copied by a user who may edit the DAG of the flow: the copy has the contact's values unmasked."
 )
 NO_ROOM = "It cannot be copied: with the other requests, the page would be too long."
+UNKNOWN_FORM = (
+    "It cannot be shown: it has a value that the flow calls sensitive, escaped in a way that cannot be hidden here."
+)
 _COPIES = 80_000  # characters of the programs of one page
 
 
@@ -40,6 +44,8 @@ class ShownRequest:
         body: masked, and indented if its type allows it; empty if there is none.
         curl: a curl command that sends it again; empty if it is not to be copied.
         python: Python code that does.
+        variables: names of the variables in these programs, with what each holds.
+        connection: id of the connection that the flow here names; empty if there is none.
         not_copied: why it is not to be copied, one sentence.
     """
 
@@ -49,6 +55,8 @@ class ShownRequest:
     body: str = ""
     curl: str = ""
     python: str = ""
+    variables: Sequence[tuple[str, str]] = ()
+    connection: str = ""
     not_copied: str = ""
 
 
@@ -76,7 +84,7 @@ def show_requests(
         return [ShownRequest(why_not=NO_FLOW if not flows else NO_RESPONSE)] * len(numbers)
     flow_id = flows[0].flow.id
     recorded = read_recorded_attempts(ledger, flow_id, response.identity)
-    found = _rebuild(flows, response, recorded, read_renames(ledger, flow_id))
+    found = _rebuild(_hide_alike(flows), response, recorded, read_renames(ledger, flow_id), numbers)
     shown: list[ShownRequest] = []
     left = _COPIES if may_copy else None
     for number in numbers:
@@ -86,18 +94,38 @@ def show_requests(
     return shown
 
 
+def _hide_alike(flows: Sequence[FoundFlow]) -> list[Flow]:
+    """Return versions of a flow, each hiding what any of them hides; equal ones once."""
+    known = {one.text: one.flow for one in reversed(flows)}
+    versions = list(reversed(known.values()))
+    sensitive = [reference for flow in versions for reference in flow.sensitive]
+    literals = [literal for flow in versions for literal in flow.literals]
+    return [
+        # Its own first: values are named in recorded results in this order.
+        replace(
+            flow,
+            sensitive=tuple(dict.fromkeys([*flow.sensitive, *sensitive])),
+            literals=tuple(dict.fromkeys([*flow.literals, *literals])),
+        )
+        for flow in versions
+    ]
+
+
 def _rebuild(
-    flows: Sequence[FoundFlow],
+    flows: Sequence[Flow],
     response: ContactResponse,
     recorded: Sequence[RecordedAttempt],
     renames: Mapping[str, str | None],
+    numbers: Sequence[int],
 ) -> dict[int, RebuiltRequest | str]:
     """Render requests again, each with the first version of the flow that proves it."""
     found: dict[int, RebuiltRequest | str] = {}
-    for one in flows:
-        again = rebuild_requests(one.flow, response, recorded, StepIdentities.of(one.flow, renames))
-        found = {**again, **{number: shown for number, shown in found.items() if not isinstance(shown, str)}}
-        if not any(isinstance(shown, str) for shown in found.values()):
+    for flow in flows:
+        wanted = [number for number in numbers if not isinstance(found.get(number), RebuiltRequest)]
+        again = rebuild_requests(flow, response, recorded, StepIdentities.of(flow, renames), wanted)
+        proved = {number: shown for number, shown in again.items() if isinstance(shown, RebuiltRequest)}
+        found = {**again, **found, **proved}
+        if len(proved) == len(wanted):
             break
     return found
 
@@ -111,21 +139,26 @@ def _show(rebuilt: RebuiltRequest | str, left: int | None) -> ShownRequest:
     """
     if isinstance(rebuilt, str):
         return ShownRequest(why_not=rebuilt)
-    sample = sample_of(rebuilt.action, rebuilt.request, rebuilt.hidden)
-    curl = python = ""
-    not_copied: str | None = MAY_NOT_COPY
-    if left is not None:
-        parts = split_request(rebuilt.request, rebuilt.hidden, rebuilt.action.idempotency_header)
-        not_copied = why_not_copied(parts)
-        if not_copied is None:
-            curl, python = curl_command(parts), python_code(parts)
-            if len(curl) + len(python) > left:
-                curl, python, not_copied = "", "", NO_ROOM
-    return ShownRequest(
+    request, hidden = rebuilt.request, rebuilt.hidden
+    sample = sample_of(rebuilt.action, request, hidden)
+    shown = ShownRequest(
         line=name(f"{sample.method} {sample.url}", 2000),
         headers=[(name(header, 200), name(value, 1000)) for header, value in sample.headers],
         body=json_block(sample.body),
-        curl=curl,
-        python=python,
-        not_copied=not_copied or "",
+        connection=request.connection or "",
+        not_copied=why_not_copied(request) or "",
     )
+    if shown.not_copied:
+        return shown
+    parts = split_request(request, hidden, rebuilt.action.idempotency_header)
+    if shows_hidden(parts, hidden):
+        return ShownRequest(why_not=UNKNOWN_FORM)
+    if left is None:
+        return replace(shown, not_copied=MAY_NOT_COPY)
+    if 2 * len(request.content) > left:
+        return replace(shown, not_copied=NO_ROOM)
+    curl, python = curl_command(parts), python_code(parts)
+    if len(curl) + len(python) > left:
+        return replace(shown, not_copied=NO_ROOM)
+    variables = [(variable, name(about, 300)) for variable, about in parts.variables.items()]
+    return replace(shown, curl=curl, python=python, variables=variables)

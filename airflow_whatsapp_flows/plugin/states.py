@@ -50,7 +50,7 @@ FATES: Mapping[str | None, Look] = {
     Fate.APPLIED.value: Look("Applied", "doubt", "yes: the server accepted it, but its reply cannot be used"),
     Fate.ANSWERED.value: Look("Error", "failed", "yes: the server answered with an error"),
     Fate.NOT_SENT.value: Look("Not sent", "skipped", "no: the server did not receive the request"),
-    Fate.UNKNOWN.value: Look("In doubt", "doubt", "unknown: it was sent, and no complete reply came back"),
+    Fate.UNKNOWN.value: Look("In doubt", "doubt", "unknown: nothing that came back, if anything, proves it"),
     None: Look("No outcome", "doubt", "unknown: it is being sent, or its process was killed meanwhile"),
 }
 """Looks of attempts by their fate, which says whether the request arrived."""

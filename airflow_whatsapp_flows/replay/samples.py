@@ -17,6 +17,9 @@ from airflow_whatsapp_flows.flow.request.messages import HttpRequest
 from airflow_whatsapp_flows.flow.secrets import HIDDEN, hide, names_secret
 
 _SHOWN = 4000  # characters of a body
+# A line of YAML: what it starts with, up to its value.
+_YAML_LINE = re.compile(r"(\s*(?:- +)*(?:(?:\"(?:[^\"\\]|\\.)*\"|[A-Za-z_][\w.-]*):(?: +|$))?)(\"?)(.*?)(\"?)")
+_YAML_WORDS = frozenset({"", "-", "true", "false", "null", "{}", "[]", "|", ">", "---"})
 _XML_TEXT = re.compile(r">([^<>]+)<|=\"([^\"]*)\"|='([^']*)'")
 
 
@@ -80,7 +83,7 @@ def _body(request: HttpRequest, hidden: Hidden) -> str:
     kind = media_type.partition(";")[0].strip().lower()
     try:
         text = _mask_text(kind, request.content.decode("utf-8"), hidden)
-    except (ValueError, msgspec.DecodeError):
+    except (ValueError, msgspec.DecodeError, RecursionError):
         text = None
     if text is None:
         return f"({len(request.content):,} bytes of {kind or 'no declared type'})"
@@ -96,14 +99,19 @@ def _mask_text(kind: str, content: str, hidden: Hidden) -> str | None:
     if kind.endswith("xml"):
         return _XML_TEXT.sub(_mask_match, hidden.conceal(content))
     if kind.endswith("yaml"):
-        import yaml  # slow to import, and few bodies are YAML
-
-        return str(
-            yaml.safe_dump(mask_value(hidden.conceal(yaml.safe_load(content))), allow_unicode=True, sort_keys=False)
-        )
+        # Not parsed: aliases make a long document of a short one.
+        return "\n".join(map(_mask_yaml, hidden.conceal(content).splitlines()))
     if kind.startswith("multipart/"):
         return None
     return "\n".join(str(mask_value(line)) for line in hidden.conceal(content).splitlines())
+
+
+def _mask_yaml(line: str) -> str:
+    match = _YAML_LINE.fullmatch(line.rstrip())
+    if match is None:
+        return str(mask_value(line))
+    start, opening, value, closing = match.groups()
+    return f"{start}{opening}{value if value in _YAML_WORDS else mask_value(value)}{closing}"
 
 
 def _mask_match(match: re.Match[str]) -> str:

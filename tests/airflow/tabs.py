@@ -46,7 +46,7 @@ def look_at_request(page: Page, server: RecordingServer, place: tuple[str, str],
     shoot(page, "tabs-request-curl")
     command = frame.locator("details[open] pre").inner_text()
     before = server.received[-1]
-    environment = {"PATH": os.environ["PATH"], "CRM_AUTHORIZATION": "Basic of-the-reader"}
+    environment = {"PATH": os.environ["PATH"], "WF_CRM_AUTHORIZATION": "Basic of-the-reader"}
     subprocess.run(["sh", "-c", command], env=environment, check=True, capture_output=True, timeout=30)
     again = server.received[-1]
     if again is before or (again.target, again.content) != (before.target, before.content):

@@ -210,8 +210,8 @@ def test_each_attempt_has_its_request_and_what_sends_it_again(client: TestClient
     assert f"POST {refused_request.url}" in text
     assert '"phone": "+52…01"' in text
     assert "--header 'Content-Type: application/json'" in text
-    assert '--header "Authorization: ${CRM_AUTHORIZATION}"' in text
-    assert "requests.request(" in text
+    assert '--header "Authorization: ${WF_CRM_AUTHORIZATION-}"' in text
+    assert "http.client.HTTPSConnection(" in text
     assert "<script>alert" not in page.text
     assert "\u202e" not in page.text
 
@@ -231,7 +231,7 @@ def test_a_request_that_is_not_proved_is_not_shown(
     attempt(ledger, "r-1", Fate.ANSWERED, number=2, digest="of another request", host="crm.example")
     attempt(ledger, "r-1", Fate.ANSWERED, step="Gone", digest="of another step", host="crm.example")
     text = text_of(client.get(f"{PAGES}/r-1"))
-    assert text.count("requests.request(") == 1
+    assert text.count("http.client.HTTPSConnection(") == 1
     assert DIFFERS in text
     assert NOT_REACHED in text
 

@@ -7,8 +7,10 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from html import unescape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +26,7 @@ from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.plugin import flow_sources
 from airflow_whatsapp_flows.plugin.request_tab import OWN_DAG
-from airflow_whatsapp_flows.plugin.request_view import MAY_NOT_COPY, NO_FLOW
+from airflow_whatsapp_flows.plugin.request_view import MAY_NOT_COPY, NO_FLOW, UNKNOWN_FORM
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.ledger.filling import a_replay
 from tests.operators.flows import action, flow, message, polling_flow, question, write_responses
@@ -36,6 +38,9 @@ pytestmark = pytest.mark.usefixtures("airflow")
 
 CANARY = "s3cret-canary-7291-Zq"
 HOSTILE = "\"'><script>alert(1)</script>\u202e`id` $HOME it's"
+ALIASES = "a: &a [x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in pairwise("abcdefg")
+)
 CONF = {"contact": {"phone": "+5215512345678"}, "step": {"Ask name": HOSTILE}}
 
 
@@ -103,9 +108,9 @@ def test_what_is_copied_sends_the_same_request(
     written = lead()
     run = run_flow(written, dags)
     page = client.get(address(written["id"], run, "create"))
-    env = {"PATH": os.environ["PATH"], "CRM_AUTHORIZATION": "Bearer mine"}
+    env = {"PATH": os.environ["PATH"], "WF_CRM_AUTHORIZATION": "Bearer mine"}
     subprocess.run(["sh", "-c", *code_of(page, "curl")], env=env, check=True, capture_output=True)
-    monkeypatch.setenv("CRM_AUTHORIZATION", "Bearer mine")
+    monkeypatch.setenv("WF_CRM_AUTHORIZATION", "Bearer mine")
     exec(compile(code_of(page, "python")[0], "copied", "exec"), {"print": lambda *_: None})
     first, *others = crm.received
     assert json.loads(first.content)["name"] == HOSTILE
@@ -253,7 +258,7 @@ def test_a_secret_is_in_no_part_of_the_page(client: TestClient, crm: RecordingSe
         page = client.get(address(written["id"], run, task))
         assert len(code_of(page, "curl")) == 1, text_of(page)
         assert "canary" not in page.text
-    assert "${X_API_KEY}" in code_of(client.get(address(written["id"], run, "send")), "curl")[0]
+    assert "${WF_X_API_KEY:?}" in code_of(client.get(address(written["id"], run, "send")), "curl")[0]
 
 
 def test_long_values_are_shown_as_much_as_there_is_room_for(
@@ -265,3 +270,74 @@ def test_long_values_are_shown_as_much_as_there_is_room_for(
     assert page.status_code == 200
     assert len(page.content) < 200_000
     assert "is too long" in text_of(page)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "answer"),
+    [
+        ("application/json", "[" * 5000),
+        ("application/yaml", "[" * 3000),
+        ("application/yaml", "a: b: c"),
+        ("application/yaml", "!!python/object:os.system x"),
+        ("application/yaml", ALIASES),
+    ],
+    ids=["deep JSON", "deep YAML", "no YAML", "a tag", "aliases"],
+)  # fmt: skip
+def test_no_answer_makes_the_page_fail_or_slow(
+    client: TestClient, crm: RecordingServer, dags: Path, media_type: str, answer: str
+) -> None:
+    send = action("Send", body="{{ step.Ask name }}", body_type="plain", headers={"Content-Type": media_type})
+    written = flow(question("Ask name", next="Send"), send)
+    run = run_flow(written, dags, {**CONF, "step": {"Ask name": answer}})
+    assert len(crm.received) == 1
+    started = time.thread_time()
+    page = client.get(address(written["id"], run, "send"))
+    assert page.status_code == 200
+    assert time.thread_time() - started < 2
+    assert len(page.content) < 200_000
+
+
+def test_hides_what_any_version_of_the_flow_calls_sensitive(
+    client: TestClient, crm: RecordingServer, dags: Path
+) -> None:
+    written = lead(sensitive=["step.Ask name"])
+    run = run_flow(written, dags, {**CONF, "step": {"Ask name": CANARY}})
+    here = address(written["id"], run, "create")
+    file = dags / "flows" / f"{written['id']}.json"
+    file.write_text(json.dumps({**written, "sensitive": []}), encoding="utf-8")
+    assert CANARY in client.get(here).text  # no version that is known says otherwise
+    with Ledger(f"sqlite:///{dags / 'ledger.db'}") as ledger:
+        a_replay(ledger, [], flow=written)
+    page = client.get(here)
+    assert CANARY not in page.text
+    assert "WF_STEP_ASK_NAME" in page.text
+
+
+def test_a_sensitive_value_in_an_unknown_form_is_not_shown(
+    client: TestClient, crm: RecordingServer, dags: Path
+) -> None:
+    send = action("Send", body={"a": {"b": "{{ step.Ask name }}"}}, body_type="xml")
+    written = flow(question("Ask name", next="Send"), send, sensitive=["step.Ask name"])
+    run = run_flow(written, dags, {**CONF, "step": {"Ask name": f"O'Brien & Sons {CANARY}"}})
+    page = client.get(address(written["id"], run, "send"))
+    assert UNKNOWN_FORM in text_of(page)
+    assert "canary" not in page.text
+    assert "Brien" not in page.text
+
+
+@pytest.mark.parametrize("index", ["x", "٣", "-5", "1.0", "9" * 20, "{map_index}"])
+def test_a_map_index_that_is_no_number_is_not_found(
+    client: TestClient, crm: RecordingServer, dags: Path, index: str
+) -> None:
+    written = flow(action("Create"))
+    run = run_flow(written, dags)
+    assert client.get(address(written["id"], run, "create")).status_code == 200
+    assert client.get(address(written["id"], run, "create", index)).status_code == 404
+
+
+def test_says_that_there_is_no_ledger(client: TestClient, crm: RecordingServer, dags: Path) -> None:
+    written = flow(message("Hello", next="Create"), action("Create"))
+    run = run_flow(written, dags)
+    (dags / "ledger.db").rename(dags / "moved.db")
+    assert "There is no ledger yet" in text_of(client.get(address(written["id"], run, "create")))
+    assert "This task sends no request" in text_of(client.get(address(written["id"], run, "hello")))

@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows.flow.body import FileContent
+from airflow_whatsapp_flows.flow.inspect import rebuild as rebuild_module
 from airflow_whatsapp_flows.flow.inspect.rebuild import (
     DIFFERS,
     HAS_FILE,
     LONG_REPLY,
+    NO_BASE,
     NOT_REACHED,
     NOT_RENDERED,
+    TOO_LONG,
     RebuiltRequest,
     RecordedAttempt,
     rebuild_requests,
@@ -225,4 +228,52 @@ def test_results_that_are_none_are_no_error(
 ) -> None:
     recorded = [replace(one, result=result or None) for one in requests_sent[0]]
     # Without a recorded URL the path of the connection is unknown.
-    assert rebuild(lead_flow(), read_response(RESPONSE), recorded)[1] == DIFFERS
+    assert rebuild(lead_flow(), read_response(RESPONSE), recorded)[1] == NO_BASE
+
+
+def test_a_request_without_reply_gets_its_base_url_from_another_one(
+    requests_sent: tuple[list[RecordedAttempt], list[HttpRequest]],
+) -> None:
+    recorded, requests = requests_sent
+    in_doubt = replace(recorded[0], id=9, moment=recorded[0].moment + 60, result=None)
+    found = rebuild_requests(
+        lead_flow(), read_response(RESPONSE), [in_doubt, *recorded], StepIdentities.of(lead_flow(), {}), [9]
+    )
+    [shown] = found.values()
+    assert isinstance(shown, RebuiltRequest)
+    assert shown.request == requests[0]
+
+
+def test_a_masked_base_url_is_no_base_url(requests_sent: tuple[list[RecordedAttempt], list[HttpRequest]]) -> None:
+    recorded = [replace(one, result=(one.result or "").replace("/api/v2", "/***")) for one in requests_sent[0]]
+    assert rebuild(lead_flow(), read_response(RESPONSE), recorded)[1] == NO_BASE
+
+
+def looping_flow() -> Flow:
+    send = {
+        "name": "Send", "type": "action", "url": "https://crm.example/x", "body": {"a": "{{ step.Ask }}"},
+        "on_success": "Later", "max_visits": 30,
+    }  # fmt: skip
+    later = {"name": "Later", "type": "delay", "amount": 1, "unit": "MINUTE", "next": "Send", "max_visits": 30}
+    end = {"name": "End", "type": "message"}
+    send["on_max_visits"] = later["on_max_visits"] = "End"
+    steps = [{"name": "Ask", "type": "question", "next": "Send"}, send, later, end]
+    return lead_flow({"flow_format": 1, "id": "lead", "steps": steps})
+
+
+def test_keeps_only_the_requests_that_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    flow, response = looping_flow(), read_response({**RESPONSE, "step": {"Ask": "x" * 10_000}})
+    recorded, _ = record(flow, response, answers(*({"id": number} for number in range(30))))
+    assert len(recorded) == 30
+    effects: list[object] = []
+    answer = rebuild_module._answer
+    monkeypatch.setattr(rebuild_module, "_answer", lambda *given: (effects.append(given[0]), answer(*given))[1])
+    steps = StepIdentities.of(flow, {})
+    found = rebuild_requests(flow, response, recorded, steps, [2, 4])
+    assert found.keys() == {2, 4}
+    assert all(isinstance(one, RebuiltRequest) for one in found.values())
+    assert len(effects) == 4  # and none after the last one that is wanted
+    monkeypatch.setattr(rebuild_module, "_MOST_BYTES", 35_000)
+    found = rebuild_requests(flow, response, recorded, steps)
+    assert [number for number, one in found.items() if isinstance(one, RebuiltRequest)] == [1, 2, 3]
+    assert found[4] == TOO_LONG

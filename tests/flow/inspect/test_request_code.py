@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shlex
@@ -9,14 +10,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.flow.inspect.request_code import curl_command, python_code, why_not_copied
-from airflow_whatsapp_flows.flow.inspect.request_parts import RequestParts, Secret, split_request
+from airflow_whatsapp_flows.flow.inspect.request_parts import RequestParts, Secret, shows_hidden, split_request
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.reply.hidden import NOTHING_HIDDEN, Hidden
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest
@@ -189,8 +192,10 @@ def test_secrets_are_variables(server: RecordingServer) -> None:
         assert "k-1" in text
         for variable in parts.variables:
             assert variable in text
-    assert parts.variables["MY_CRM_AUTHORIZATION"] == "the Authorization header that the connection my crm adds, if any"
-    assert {"X_API_KEY", "API_KEY", "FLOW_SECRET", "CONTACT_PIN", "TOKEN"} <= parts.variables.keys()
+    assert (
+        parts.variables["WF_MY_CRM_AUTHORIZATION"] == "the Authorization header that the connection my crm adds, if any"
+    )
+    assert {"WF_X_API_KEY", "WF_API_KEY", "WF_FLOW_SECRET", "WF_CONTACT_PIN", "WF_TOKEN"} <= parts.variables.keys()
 
 
 @needs_curl
@@ -198,16 +203,16 @@ def test_secrets_are_variables(server: RecordingServer) -> None:
 def test_the_command_sends_what_the_variables_hold(server: RecordingServer, shell: str) -> None:
     request, hidden = secret_request(server)
     parts = split_request(request, hidden, "Idempotency-Key")
-    in_url = {one.variable for one in parts.url if isinstance(one, Secret)}
+    in_url = {one.variable for one in parts.target if isinstance(one, Secret)}
     values = {name: f"{name}.1" if name in in_url else f"<{name} $x'\">" for name in parts.variables}
-    del values["MY_CRM_AUTHORIZATION"]
-    expected = [_fill(pieces or [], values) for pieces in (parts.url, parts.content)]
+    del values["WF_MY_CRM_AUTHORIZATION"]
+    expected = [_fill(pieces or [], values) for pieces in (parts.target, parts.content)]
     received = send_by_curl(server, parts, values, shell)
-    assert received.target == expected[0].removeprefix(server.url)
+    assert received.target == expected[0]
     assert received.content.decode() == expected[1]
-    assert received.header("X-Api-Key") == values["X_API_KEY"]
+    assert received.header("X-Api-Key") == values["WF_X_API_KEY"]
     assert received.header("Authorization") is None  # an empty variable adds none
-    received = send_by_curl(server, parts, {**values, "MY_CRM_AUTHORIZATION": "Bearer x"}, shell)
+    received = send_by_curl(server, parts, {**values, "WF_MY_CRM_AUTHORIZATION": "Bearer x"}, shell)
     assert received.header("Authorization") == "Bearer x"
 
 
@@ -223,23 +228,102 @@ def test_the_python_code_reads_the_variables(server: RecordingServer, monkeypatc
         monkeypatch.setenv(name, value)
     received = send_by_python(server, parts)
     assert received.content.decode() == _fill(parts.content, values)
-    assert received.header("X-Api-Key") == "<X_API_KEY>"
+    assert received.header("X-Api-Key") == "<WF_X_API_KEY>"
 
 
-def test_a_name_cannot_end_its_comment() -> None:
-    request = HttpRequest("POST", "https://x.example/", (), b"{}", "crm\nrm -rf /\r\u2028x")
+@pytest.mark.parametrize("name", ["api_key;touch x;", "token`id`", "key'\n!touch x", "secret\r\u2028x"])
+def test_no_name_of_a_flow_is_a_comment(name: str) -> None:
+    """An interactive zsh runs what stands behind a ``#``."""
+    content = json.dumps({name: "hunter22-and-more", "a": "b"})
+    address = f"https://x.example/a?{quote(name)}=hunter22"
+    request = HttpRequest("POST", address, ((f"{name}-a".split("\n")[0], "v"),), content.encode(), f"crm\n{name}")
     parts = split_request(request, NOTHING_HIDDEN, "Idempotency-Key")
-    for text in (curl_command(parts), python_code(parts)):
-        assert text.splitlines()[0].startswith("# CRM_RM_RF_X_AUTHORIZATION: ")
-        assert "\nrm" not in text
-        compile(python_code(parts), "copied", "exec")
+    assert any(name in about for about in parts.variables.values())
+    assert curl_command(parts).startswith("curl ")
+    assert not [word for word in shlex.split(curl_command(parts), comments=False) if word.startswith("#")]
+    tree = ast.parse(python_code(parts))
+    assert len(tree.body) == len(python_code(parts).splitlines()) - 2  # an empty line, and the body of an "if"
 
 
 def test_long_content_is_not_copied() -> None:
     for content in (b"x" * 70_000, b"\xff" * 70_000):
-        request = HttpRequest("POST", "https://x.example/", (), content)
-        assert "70,000 bytes" in (why_not_copied(split_request(request, NOTHING_HIDDEN, "")) or "")
-    assert why_not_copied(split_request(HttpRequest("GET", "https://x.example/"), NOTHING_HIDDEN, "")) is None
+        assert "70,000 bytes" in (why_not_copied(HttpRequest("POST", "https://x.example/", (), content)) or "")
+    assert why_not_copied(HttpRequest("GET", "https://x.example/")) is None
+    assert "HEAD" in (why_not_copied(HttpRequest("HEAD", "https://x.example/", (), b"x")) or "")
+
+
+def hide(value: str) -> Hidden:
+    hidden = Hidden([Reference("contact", ("pin",), "contact.pin")])
+    hidden.note(Variables(contact={"pin": value}))
+    return hidden
+
+
+@pytest.mark.parametrize(
+    "value",
+    [f"my pwd: hunter22 and SSN 123-45-{CANARY}", f"card token=abcd1234 {CANARY}", f"sk_live_{'a' * 20} {CANARY}"],
+)
+@pytest.mark.parametrize("around", ['{{"note": "{}"}}', "note {}", "a=1&note={}", '{{"password": "x-{}-7291"}}'])
+def test_a_sensitive_value_with_a_credential_in_it_is_one_variable(value: str, around: str) -> None:
+    request = HttpRequest("POST", "https://x.example/", (), around.format(value).encode())
+    parts = split_request(request, hide(value), "")
+    for text in (curl_command(parts), python_code(parts)):
+        for part in ("canary", "7291", "hunter22", "SSN", "card"):
+            assert part not in text
+    assert list(parts.variables) in (["WF_CONTACT_PIN"], ["WF_PASSWORD"], ["WF_CONTACT_PIN", "WF_PASSWORD"])
+    assert not shows_hidden(parts, hide(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (f"O'Brien & Sons {CANARY}", f"<a>O'Brien &amp; Sons {CANARY}</a>"),
+        (f"{CANARY}\nline two", f'<a b="{CANARY}&#10;line two"/>'),
+        (f"é\u2028{CANARY}", f'a: "é\\u2028{CANARY}"'),
+        (f"a/b {CANARY}", f"data=%7B%22a%22%3A%22a%5C%2Fb%20{CANARY}%22%7D"),
+    ],
+)
+def test_finds_sensitive_values_in_forms_that_are_not_hidden(value: str, written: str) -> None:
+    parts = split_request(HttpRequest("POST", "https://x.example/", (), written.encode()), hide(value), "")
+    assert shows_hidden(parts, hide(value)) == (CANARY in curl_command(parts))
+    assert shows_hidden(parts, hide(value))
+    other = split_request(HttpRequest("POST", "https://x.example/", (), written.encode()), hide("another"), "")
+    assert not shows_hidden(other, hide("another"))
+
+
+@needs_curl
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("content", ['{"token": "hunter22"}', '{"token": "hunter22", "x": "\x00"}'])
+def test_nothing_is_sent_with_a_variable_that_is_not_set(server: RecordingServer, shell: str, content: str) -> None:
+    command = curl_command(split_request(request_of(server, content.encode()), NOTHING_HIDDEN, ""))
+    server.received.clear()
+    done = subprocess.run([shell, "-c", command], env={"PATH": os.environ["PATH"]}, capture_output=True, check=False)
+    assert done.returncode != 0
+    assert b"WF_TOKEN" in done.stderr
+    assert server.received == []
+
+
+def test_no_two_secrets_have_one_variable() -> None:
+    content = b'[{"token": "first111"}, {"token": "second22"}, {"token": "first111"}]'
+    request = HttpRequest("POST", "https://x.example/", (("token-2", "AAAA"), ("PATH_token", "BBBB")), content)
+    parts = split_request(request, NOTHING_HIDDEN, "")
+    assert list(parts.variables) == ["WF_TOKEN_2", "WF_PATH_TOKEN", "WF_TOKEN", "WF_TOKEN_3"]
+
+
+@pytest.mark.parametrize("path", ["/a%7Eb?q=%7e", "//a/b", "/a/../%2e%2e/b", "/x?", "/a%zz"])
+def test_python_sends_the_target_as_it_was(server: RecordingServer, path: str) -> None:
+    parts = split_request(HttpRequest("GET", server.url + path), NOTHING_HIDDEN, "")
+    received = send_by_python(server, parts)
+    assert received.target.replace("//a", "/a") == path.replace("//a", "/a")  # the server joins slashes
+
+
+def test_python_uses_no_netrc_or_proxy(
+    server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login ana password x\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    received = send_by_python(server, split_request(request_of(server, b"x"), NOTHING_HIDDEN, ""))
+    assert received.header("Authorization") is None
 
 
 def test_the_python_code_compiles_on_its_own(server: RecordingServer) -> None:
