@@ -97,7 +97,7 @@ _SLANT = 12.0
 class _Card:
     node: Node
     names: list[str]
-    about: str
+    about: list[str]
     size: Size
 
 
@@ -130,7 +130,9 @@ def draw(graph: Graph, addresses: Mapping[str, str] | None = None) -> str:
     for edge, label, route in zip(edges, labels, placement.routes, strict=True):
         parts = route.parts if label.lines else (sum(route.parts, ()),)
         data = "".join(map(path_through, parts))
-        shape = ElementTree.SubElement(svg, "path", {"class": f"edge {edge.kind}", "d": data})
+        shape = ElementTree.SubElement(
+            svg, "path", {"class": f"edge {edge.kind}{' unused' if edge.is_unused else ''}", "d": data}
+        )
         shape.set("marker-end", f"url(#{_id(graph, edge.kind)})")
     for card, centre in zip(cards, placement.centres, strict=True):
         link = (addresses or {}).get(card.node.id)
@@ -143,13 +145,14 @@ def draw(graph: Graph, addresses: Mapping[str, str] | None = None) -> str:
 
 def _card(node: Node) -> _Card:
     if not node.name:
-        return _Card(node, [], "", Size(_END, _END))
+        return _Card(node, [], [], Size(_END, _END))
     names = wrap_text(_clean(node.name), _NAME * _BOLD, _MAX_NAME, 4)
     parts = [node.type.replace("_", " "), node.detail, f"loop {node.loop}" if node.loop else ""]
-    [about] = wrap_text(_clean(" · ".join(part for part in parts if part)), _ABOUT, _MAX_NAME + 30, 1)
-    text = max(*(width_of(line, _NAME * _BOLD) for line in names), width_of(about, _ABOUT))
+    texts = [" · ".join(part for part in parts if part), *([node.note] if node.note else [])]
+    about = [line for text in texts for line in wrap_text(_clean(text), _ABOUT, _MAX_NAME + 30, 1)]
+    text = max(*(width_of(line, _NAME * _BOLD) for line in names), *(width_of(line, _ABOUT) for line in about))
     width = max(_MIN_WIDTH, text + 2 * (_PAD_X + _SLANT))
-    height = len(names) * _NAME * _LINE + _ABOUT * _LINE + 2 * _PAD_Y
+    height = len(names) * _NAME * _LINE + len(about) * _ABOUT * _LINE + 2 * _PAD_Y
     return _Card(node, names, about, Size(round(width), round(height)))
 
 
@@ -246,7 +249,9 @@ def _draw_card(svg: ElementTree.Element, card: _Card, centre: Point) -> None:
     top = centre.y - card.size.height / 2 + _PAD_Y
     for number, line in enumerate(card.names):
         _text(group, "name", line, Point(centre.x, top + (number + 0.78) * _NAME * _LINE))
-    _text(group, "about", card.about, Point(centre.x, top + len(card.names) * _NAME * _LINE + _ABOUT))
+    top += len(card.names) * _NAME * _LINE
+    for number, line in enumerate(card.about):
+        _text(group, "about", line, Point(centre.x, top + number * _ABOUT * _LINE + _ABOUT))
 
 
 def _circle(group: ElementTree.Element, centre: Point, radius: float, name: str = "box") -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from markupsafe import Markup
 
 from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX
-from airflow_whatsapp_flows.drawing import draw, page_style
-from airflow_whatsapp_flows.errors import MissingExtraError
+from airflow_whatsapp_flows.drawing import page_style
 from airflow_whatsapp_flows.flow.concealing import mask_secrets
-from airflow_whatsapp_flows.flow.inspect.graph import Graph, Node, graph_of
+from airflow_whatsapp_flows.flow.inspect.graph import graph_of
 from airflow_whatsapp_flows.flow.model import Action, Flow, exits_of
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.groups import ErrorGroup, error_groups
-from airflow_whatsapp_flows.ledger.paths import PathCounts, count_paths
+from airflow_whatsapp_flows.ledger.paths import MOST_ROWS, PathCounts, count_paths
 from airflow_whatsapp_flows.ledger.reader import MissingLedgerError
 from airflow_whatsapp_flows.ledger.recent_replays import RecentReplay, recent_replays
 from airflow_whatsapp_flows.ledger.replays import find_replay
@@ -26,6 +25,7 @@ from airflow_whatsapp_flows.operators.step_display import step_for_display
 from airflow_whatsapp_flows.plugin.access import CurrentUser, require
 from airflow_whatsapp_flows.plugin.addresses import name_in_path
 from airflow_whatsapp_flows.plugin.airflow_tasks import is_flow_dag
+from airflow_whatsapp_flows.plugin.flow_drawing import draw_flow
 from airflow_whatsapp_flows.plugin.flow_sources import FoundFlow, find_flows
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
 from airflow_whatsapp_flows.plugin.rendering import page, query_of, text_block
@@ -36,7 +36,6 @@ router = APIRouter()
 
 _REPLAYS = 10
 _ERRORS = 50
-_DRAWN = 120  # steps: with more, a page has more than 200 kB
 _BODY = 8000  # characters
 _KEYS = ("query_params", "headers", "body")
 _NOT_SHOWN = frozenset(
@@ -120,7 +119,7 @@ def show_flow(
     except MissingLedgerError:
         flows, replayed = find_flows(None, flow_id), Replayed()
     found = flows[0] if flows else None
-    drawing, why_not = (None, "") if found is None else _draw(found.flow, replayed.paths, replay)
+    drawing, why_not = _draw(found, replayed.paths, replay)
     return page(
         request,
         "flow.html",
@@ -135,6 +134,7 @@ def show_flow(
         step=_show_step(found, step, replayed) if found is not None and step else None,
         replay=replay,
         replayed=replayed,
+        counted=_describe_counts(replayed),
     )
 
 
@@ -155,45 +155,26 @@ def _read_replays(ledger: Ledger, flow_id: str, name: str) -> Replayed:
     return Replayed(recent, chosen, count_paths(ledger, chosen.no), errors)
 
 
+def _describe_counts(replayed: Replayed) -> str:
+    """Return which contacts are counted, up to the name of their replay."""
+    paths, chosen = replayed.paths, replayed.chosen
+    if paths is None or chosen is None:
+        return ""
+    if not paths.contacts:
+        return f"none of the first {MOST_ROWS:,} rows was walked of" if paths.has_unread else "no contact walked yet of"
+    counted, whole = f"{paths.contacts:,}", plural(chosen.total, "contact")
+    return f"{counted} of {whole} of" if paths.is_all and not paths.has_unread else f"the first {counted} of {whole} of"
+
+
 def _types(flow: Flow) -> Mapping[str, str]:
     return {node.name: node.type.replace("_", " ") for node in graph_of(flow).nodes if node.name}
 
 
-def _draw(flow: Flow, paths: PathCounts | None, replay: str) -> tuple[Markup | None, str]:
+def _draw(found: FoundFlow | None, paths: PathCounts | None, replay: str) -> tuple[Markup | None, str]:
     """Return the drawing, or ``None`` and why there is none."""
-    if len(flow.steps) > _DRAWN:
-        steps = plural(len(flow.steps), "step")
-        return None, f"The flow has {steps}. This page draws {_DRAWN} at most; `whatsapp-flows graph` draws more."
-    graph = graph_of(flow)
-    links = {node.id: f"{query_of(replay=replay, step=node.name)}#step" for node in graph.nodes if node.name}
-    try:
-        # XML, made of elements and escaped texts.
-        return Markup(draw(_add_counts(graph, paths), links)), ""  # noqa: S704
-    except MissingExtraError as error:
-        text = str(error)
-        return None, f"{text[:1].upper()}{text[1:]}."
-
-
-def _add_counts(graph: Graph, paths: PathCounts | None) -> Graph:
-    """Add counts to the steps, and to those exits that alone lead from one step to another."""
-    if paths is None or not paths.contacts:
-        return graph
-    names = {node.id: node.name for node in graph.nodes}
-    several = [(edge.source, edge.target) for edge in graph.edges]
-    edges = []
-    for edge in graph.edges:
-        way = names[edge.source], names[edge.target]
-        if way[1] and several.count((edge.source, edge.target)) == 1:
-            count = f"{paths.ways.get(way, 0):,}"
-            edge = replace(edge, label=count if edge.label == "next" else f"{edge.label} · {count}")
-        edges.append(edge)
-    nodes = tuple(_add_count(node, paths) if node.name else node for node in graph.nodes)
-    return replace(graph, nodes=nodes, edges=tuple(edges))
-
-
-def _add_count(node: Node, paths: PathCounts) -> Node:
-    count = f"{paths.steps.get(node.name, 0):,}"
-    return replace(node, detail=f"{node.detail} · {count}" if node.detail else count)
+    if found is None:
+        return None, ""
+    return draw_flow(found.flow, paths, lambda step: f"{query_of(replay=replay, step=step)}#step")
 
 
 def _show_step(found: FoundFlow, name: str, replayed: Replayed) -> ShownStep:

@@ -95,7 +95,7 @@ def look_at_flow(page: Page, flow: str, shoot: Shoot) -> list[str]:
     frame.locator("#step-name").wait_for()
     shoot(page, "tabs-flow-step")
     shown = frame.locator("main").inner_text()
-    wanted = ("POST /contacts", "came here", "status 422", "{{ step.Ask name }}")
+    wanted = ("POST /contacts", "reached this step", "status 422", "{{ step.Ask name }}")
     wrong = [f"the tab Flow lacks {text!r}" for text in wanted if text not in shown]
     frame.get_by_role("region", name="Errors").get_by_role("link").first.click()
     frame.get_by_role("heading", name="Contacts", exact=True).wait_for()

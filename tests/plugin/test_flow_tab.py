@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,7 +16,7 @@ from fastapi.testclient import TestClient
 from airflow_whatsapp_flows.errors import MissingExtraError
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.plugin import flow_sources, flow_tab
+from airflow_whatsapp_flows.plugin import flow_drawing, flow_sources
 from tests.ledger.filling import a_replay, end, response
 from tests.plugin.pages import client_of, mount_pages, text_of
 
@@ -77,11 +78,11 @@ def test_draws_the_flow_with_the_ways_of_its_contacts(client: TestClient, replay
     page = client.get(PAGE)
     assert page.status_code == 200
     shown = labels(page)
-    for wanted in ("3", "success · 2", "error · 1"):
+    for wanted in ("3 contacts", "success · 2 contacts", "error · 1 contact"):
         assert wanted in shown
     text = text_of(page)
-    assert "all 3 contacts of first" in text
-    assert "the flow of the replay first" in text
+    assert "3 of 3 contacts of first" in text
+    assert "From the flow of the replay first" in text
 
 
 def test_every_step_is_a_link(client: TestClient, replay: Replay) -> None:
@@ -96,7 +97,15 @@ def test_every_step_is_a_link(client: TestClient, replay: Replay) -> None:
 def test_a_step_shows_its_template_and_its_errors(client: TestClient, replay: Replay) -> None:
     page = client.get(f"{PAGE}?step=Create")
     text = text_of(page)
-    for shown in ("PUT", "/hooks/catch/", "{{ step.Ask name }}", "crm", "3 contacts came here", "503", "1 contact"):
+    for shown in (
+        "PUT",
+        "/hooks/catch/",
+        "{{ step.Ask name }}",
+        "crm",
+        "3 contacts reached this step",
+        "503",
+        "1 contact",
+    ):
         assert shown in text, shown
     assert "/whatsapp-flows/replays/first?fingerprint=f-503#contacts" in page.text
     assert "/whatsapp-flows/replays/first?step=Create#contacts" in page.text
@@ -142,7 +151,7 @@ def test_without_the_extra_the_steps_are_a_list(
     def fail(*_: Any) -> str:
         raise MissingExtraError("an SVG drawing", "graphlay", "draw")
 
-    monkeypatch.setattr(flow_tab, "draw", fail)
+    monkeypatch.setattr(flow_drawing, "draw", fail)
     page = client.get(PAGE)
     assert "pip install 'airflow-whatsapp-flows[draw]'" in text_of(page)
     assert "<svg xmlns" not in page.text
@@ -150,7 +159,7 @@ def test_without_the_extra_the_steps_are_a_list(
     assert "Ask name" in text_of(page)
 
 
-@pytest.mark.parametrize("steps", [120, 121, 1000])
+@pytest.mark.parametrize("steps", [50, 51, 1000])
 def test_a_page_of_many_steps_stays_small(
     client: TestClient, ledger: Ledger, ledger_url: str, use_ledger: Callable[[str], None], steps: int
 ) -> None:
@@ -167,25 +176,42 @@ def test_a_page_of_many_steps_stays_small(
     page = client.get(PAGE)
     assert page.status_code == 200
     assert len(page.content) < 200_000
-    assert ("<svg xmlns" in page.text) == (steps <= 120)
+    assert ("<svg xmlns" in page.text) == (steps == 50)
+
+
+def test_a_flow_of_many_exits_is_not_drawn(
+    client: TestClient, ledger: Ledger, ledger_url: str, use_ledger: Callable[[str], None], monkeypatch: Any
+) -> None:
+    use_ledger(ledger_url)
+    names = [f"Menu {number}" for number in range(41)]
+    menus = [
+        {"name": name, "type": "menu", "body": "x", "options": {"on": following, "last": names[-1], "end": None}}
+        for name, following in pairwise(names)
+    ]
+    menus.append({"name": names[-1], "type": "menu", "body": "x", "options": {"end": None}})
+    a_replay(ledger, [response(1)], flow={"flow_format": 1, "id": "lead", "steps": menus})
+    monkeypatch.setattr(flow_drawing, "draw", lambda *_: pytest.fail("it is drawn"))
+    page = client.get(PAGE)
+    assert "The flow has 41 steps and" in text_of(page)
+    assert '<details open class="steps">' in page.text
 
 
 def test_counts_are_of_the_chosen_replay(client: TestClient, ledger: Ledger, replay: Replay) -> None:
     a_replay(ledger, [response(9)], "second", flow=FLOW)
-    assert "no contact of second has been walked yet" in text_of(client.get(PAGE))
+    assert "no contact walked yet of second" in text_of(client.get(PAGE))
     page = client.get(f"{PAGE}?replay=first&step=Create")
-    assert "success · 2" in labels(page)
+    assert "success · 2 contacts" in labels(page)
     assert "replay=first" in page.text
     assert client.get(f"{PAGE}?replay=none%00").status_code == 404
     assert client.get(f"{PAGE}?step=none").status_code == 404
 
 
 def test_the_replay_dag_has_the_same_flow(client: TestClient, replay: Replay) -> None:
-    assert "success · 2" in labels(client.get(f"{PAGE}__replay"))
+    assert "success · 2 contacts" in labels(client.get(f"{PAGE}__replay"))
 
 
 def test_another_dag_has_no_flow(client: TestClient, replay: Replay) -> None:
-    assert "not of a WhatsApp flow" in text_of(client.get("/whatsapp-flows/flows/other%2F%00x"[:-4]))
+    assert "does not belong to a WhatsApp flow" in text_of(client.get("/whatsapp-flows/flows/other%2F%00x"[:-4]))
 
 
 def test_works_without_a_ledger(client: TestClient, use_ledger: Callable[[str], None], tmp_path: Path) -> None:

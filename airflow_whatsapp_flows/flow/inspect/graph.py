@@ -73,6 +73,7 @@ class Node:
         detail: what it does, in a few words: where a request goes, how long it waits.
         does: what steps of its type do: ``asks``, ``says``, ``sends``, …
         loop: number of the loop that it stands in, from 1; 0 when it stands in none.
+        note: a line of its own in a drawing.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Node:
     detail: str = ""
     does: str = "ends"
     loop: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +95,14 @@ class Edge:
         label: what the exit is called.
         kind: ``back`` where it leads to a step that was on the way already, ``error`` for an exit of something gone
             wrong, else ``next``.
+        is_unused: whether nobody took it, as far as is known.
     """
 
     source: str
     target: str
     label: str
     kind: str = "next"
+    is_unused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
