@@ -162,9 +162,13 @@ def query_faults(query: str, known: Collection[str] = RUN_TERMS) -> Iterator[Tem
         query: one statement.
         known: names of parameters.
     """
-    for name, start, _ in find_parameters(query):
+    for name, start, end in find_parameters(query):
         if name is not None and name not in known:
             hint = did_you_mean(name, known)
+            after = re.match(r"\.(\w+)", query[end:])
+            if name == _RUN and after is not None and after[1] in known:
+                yield TemplateFault(f"there is no parameter 'run'; write :{after[1]}", start)
+                continue
             yield TemplateFault(f"there is no parameter {name!r}{hint}; write \\: for a colon that starts none", start)
     code = blank_comments(query)
     yield from _quoted_faults(code, known)
@@ -208,6 +212,9 @@ def _field_faults(text: str) -> Iterator[TemplateFault]:
         for name in _fields(parsed):
             if name not in RUN_TERMS:
                 yield TemplateFault(f"a run has no {name!r}{did_you_mean(name, RUN_TERMS)}", placeholder.start)
+        inside = next(_below_terms(parsed.tree), None)
+        if inside is not None:
+            yield TemplateFault(f"run.{inside} is a text, without values in it", placeholder.start)
         if _is_bare(parsed.tree):
             allowed = ", ".join(f"run.{name}" for name in RUN_TERMS)
             yield TemplateFault(f"'run' is no value; write one of {allowed}", placeholder.start)
@@ -216,13 +223,24 @@ def _field_faults(text: str) -> Iterator[TemplateFault]:
 def _fields(expression: Expression) -> Iterator[str]:
     """Names of the terms that an expression uses."""
     for node in _terms_in(expression.tree):
-        yield node.attr if isinstance(node, nodes.Getattr) else str(getattr(node.arg, "value", ""))
+        yield _name_of(node)
+
+
+def _name_of(node: nodes.Getattr | nodes.Getitem) -> str:
+    return node.attr if isinstance(node, nodes.Getattr) else str(getattr(node.arg, "value", ""))
 
 
 def _is_bare(tree: nodes.Node) -> bool:
     """Whether an expression uses ``run`` other than for one of its terms."""
     names = [node for node in (tree, *tree.find_all(nodes.Name)) if isinstance(node, nodes.Name)]
     return len(names) > len(list(_terms_in(tree)))
+
+
+def _below_terms(tree: nodes.Node) -> Iterator[str]:
+    """Names of the terms of which an expression uses a part, as in ``run.run_id.x``."""
+    for node in (tree, *tree.find_all((nodes.Getattr, nodes.Getitem))):
+        if isinstance(node, (nodes.Getattr, nodes.Getitem)) and isinstance(node.node, (nodes.Getattr, nodes.Getitem)):
+            yield from (_name_of(term) for term in _terms_in(node.node))
 
 
 def _terms_in(tree: nodes.Node) -> Iterator[nodes.Getattr | nodes.Getitem]:

@@ -17,6 +17,7 @@ from airflow_whatsapp_flows.operators.replay_options import (
     FlowSource,
     ReplayOptions,
     check_given_rate,
+    check_query,
     read_limit,
     read_rates,
 )
@@ -133,9 +134,10 @@ class ReplayTask(DatedTemplates):
         """The options of the replay, after the template fields are rendered.
 
         Raises:
-            TaskFailureError: a limit or a rate is no number.
+            TaskFailureError: a limit or a rate is no number, or a query or parameters have another type.
         """
         try:
+            check_query(self.query, self.parameters)
             return replace(
                 self.options,
                 source=self.source or None,

@@ -25,6 +25,7 @@ class LoadedFlow:
     flow: Flow = field(repr=False)
 
 
+_LARGEST_LIMIT = 2**63 - 1  # that a ledger can store
 FlowSource = Flow | LoadedFlow | Mapping[str, object] | Path | str
 
 
@@ -90,6 +91,18 @@ def check_given_rate(rate: object) -> None:
             check_rate(one)
 
 
+def check_query(query: object, parameters: object) -> None:
+    """Check the types of a rendered query and its parameters: a template may render to anything.
+
+    Raises:
+        ValueError: the query is no text, or the parameters are no mapping.
+    """
+    if query and not isinstance(query, str):
+        raise ValueError(f"query must be a text, not {query!r}")
+    if parameters and not isinstance(parameters, Mapping):
+        raise ValueError(f"parameters must be values by name, such as {{'since': '2026-11-22'}}, not {parameters!r}")
+
+
 def read_limit(value: object) -> int | None:
     """Read a rendered limit; an empty text is none.
 
@@ -102,7 +115,7 @@ def read_limit(value: object) -> int | None:
         limit = int(str(value))
     except ValueError:
         limit = 0
-    if limit < 1:
+    if not 1 <= limit <= _LARGEST_LIMIT:
         raise ValueError(f"limit must be a whole number of at least 1, not {value!r}")
     return limit
 

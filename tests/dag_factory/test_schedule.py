@@ -107,7 +107,7 @@ def test_an_invalid_schedule_is_a_fault_at_its_place(schedule: Any, message: str
         ({"source": DAILY_FILE}, True),
         ({"query": "select :logical_date"}, True),
         ({"query": QUERY, "catchup": False}, False),
-        ({"query": "select ':data_interval_start x', :run_id"}, False),
+        ({"query": "select :run_id -- not :data_interval_start"}, False),
         ({"catchup": True}, True),
         ({}, False),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import sqlite3
 from collections import Counter
 from pathlib import Path
@@ -173,6 +174,18 @@ def test_fields_of_a_hand_written_task_are_templates(server: RecordingServer, le
     task.limit = "many"
     with pytest.raises(Exception, match="replay: limit must be a whole number of at least 1, not 'many'"):
         task.current_options()
+    for name, value, message in (
+        ("limit", 10**30, "limit must be a whole number"),
+        ("query", 5, "query must be a text, not 5"),
+        ("parameters", "x", "parameters must be values by name, such as {'since': '2026-11-22'}, not 'x'"),
+        ("parameters", ["x"], "parameters must be values by name"),
+    ):
+        kept = getattr(task, name)
+        task.limit = 1
+        setattr(task, name, value)
+        with pytest.raises(Exception, match=re.escape(f"replay: {message}")):
+            task.current_options()
+        setattr(task, name, kept)
     task.limit, task.rate = 1, "fast"
     with pytest.raises(Exception, match="replay: rate must be a number of requests per second, not 'fast'"):
         task.current_options()
