@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 from airflow.configuration import conf
 
-from airflow_whatsapp_flows.errors import FlowFileError
+from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
@@ -18,6 +19,8 @@ from airflow_whatsapp_flows.plugin.airflow_tasks import file_of_dag
 
 _FOLDERS = ("flows", ".")
 """Of flow files, relative to the file of their DAGs: the first is the default of ``load_dags``."""
+
+_FILE = "the flow file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,11 @@ class FoundFlow:
 
     flow: Flow
     where: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is the current flow file."""
+        return self.where == _FILE
 
     @property
     def text(self) -> str:
@@ -50,16 +58,28 @@ def find_flows(ledger: Ledger | None, flow_id: str) -> list[FoundFlow]:
     """
     found = [*_in_files(flow_id)]
     stored = None if ledger is None else newest_flow(ledger, flow_id)
-    if stored is not None:
-        try:
-            flow = load_flow(stored.flow, f"the flow of the replay {stored.replay_id}")
-            found.append(FoundFlow(flow, f"the flow of the replay {stored.replay_id}"))
-        except FlowFileError:
-            pass  # an earlier release wrote it in another format
-    return found
+    return [*found, *(flow_of_replay(stored.replay_id, stored.flow) if stored is not None else [])]
 
 
-def _in_files(flow_id: str) -> list[FoundFlow]:
+def flow_of_replay(replay_id: str, flow: str) -> list[FoundFlow]:
+    """Load the flow that is stored with a replay; empty if an earlier release wrote it in another format."""
+    where = f"the flow of the replay {replay_id}"
+    try:
+        return [FoundFlow(load_flow(flow, where), where)]
+    except FlowFileError:
+        return []
+
+
+def find_faults(flow_id: str) -> Sequence[Fault]:
+    """Return the faults of the flow file, if this process can read it."""
+    try:
+        _in_files(flow_id, is_strict=True)
+    except FlowFileError as error:
+        return error.faults
+    return ()
+
+
+def _in_files(flow_id: str, *, is_strict: bool = False) -> list[FoundFlow]:
     fileloc = file_of_dag(flow_id)
     if fileloc is None:
         return []
@@ -71,7 +91,10 @@ def _in_files(flow_id: str) -> list[FoundFlow]:
         for name in _FOLDERS:
             path = folder / name / f"{flow_id}.json"
             if path.is_file():
-                return [FoundFlow(load_flow_file(path, in_flows_folder=True), "the flow file")]
-    except (FlowFileError, OSError, RuntimeError, ValueError):
+                return [FoundFlow(load_flow_file(path, in_flows_folder=True), _FILE)]
+    except FlowFileError:
+        if is_strict:
+            raise
+    except (OSError, RuntimeError, ValueError):
         pass
     return []

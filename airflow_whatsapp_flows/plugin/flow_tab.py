@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from markupsafe import Markup
 
@@ -14,19 +15,20 @@ from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX
 from airflow_whatsapp_flows.drawing import page_style
 from airflow_whatsapp_flows.flow.concealing import mask_secrets
 from airflow_whatsapp_flows.flow.inspect.graph import graph_of
-from airflow_whatsapp_flows.flow.model import Action, Flow, exits_of
+from airflow_whatsapp_flows.flow.model import Action, Conditional, Flow, Step, exits_of
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.groups import ErrorGroup, error_groups
 from airflow_whatsapp_flows.ledger.paths import MOST_ROWS, PathCounts, count_paths
 from airflow_whatsapp_flows.ledger.reader import MissingLedgerError
 from airflow_whatsapp_flows.ledger.recent_replays import RecentReplay, recent_replays
 from airflow_whatsapp_flows.ledger.replays import find_replay
+from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.step_display import step_for_display
-from airflow_whatsapp_flows.plugin.access import CurrentUser, require
+from airflow_whatsapp_flows.plugin.access import CurrentUser, may_see_import_errors, require
 from airflow_whatsapp_flows.plugin.addresses import name_in_path
 from airflow_whatsapp_flows.plugin.airflow_tasks import is_flow_dag
 from airflow_whatsapp_flows.plugin.flow_drawing import draw_flow
-from airflow_whatsapp_flows.plugin.flow_sources import FoundFlow, find_flows
+from airflow_whatsapp_flows.plugin.flow_sources import FoundFlow, find_faults, find_flows, flow_of_replay
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
 from airflow_whatsapp_flows.plugin.rendering import page, query_of, text_block
 from airflow_whatsapp_flows.quantities import plural
@@ -36,6 +38,7 @@ router = APIRouter()
 
 _REPLAYS = 10
 _ERRORS = 50
+_FAULTS = 20
 _BODY = 8000  # characters
 _KEYS = ("query_params", "headers", "body")
 _NOT_SHOWN = frozenset(
@@ -52,12 +55,20 @@ class Replayed:
         chosen: the one that counts and errors are of; ``None`` if there is none.
         paths: the ways of its contacts.
         errors: most frequent first.
+        flow: the flow file at the time of the chosen one, JSON.
     """
 
     replays: Sequence[RecentReplay] = ()
     chosen: RecentReplay | None = None
     paths: PathCounts | None = None
     errors: Sequence[ErrorGroup] = ()
+    flow: str = ""
+
+    @property
+    def step_names(self) -> frozenset[str]:
+        """The steps that the flow had then."""
+        written = msgspec.json.decode(self.flow) if self.flow else {}
+        return frozenset(step["name"] for step in written.get("steps", ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +83,9 @@ class ShownStep:
         parts: names and texts of its templates.
         settings: other keys, and their values.
         exits: labels, and the names of the next steps; ``None`` is the end.
+        conditions: paths of a conditional, and when they are taken.
         contacts: number of counted contacts that came to it; ``None`` if none were counted.
+        ends: numbers of those whose walk ended there, in words.
         errors: labels of its errors, with the groups.
     """
 
@@ -83,7 +96,9 @@ class ShownStep:
     parts: Sequence[tuple[str, str]]
     settings: Sequence[tuple[str, str]]
     exits: Sequence[tuple[str, str | None]]
+    conditions: Sequence[tuple[str, str]]
     contacts: int | None
+    ends: Sequence[str]
     errors: Sequence[tuple[str, ErrorGroup]]
 
 
@@ -118,15 +133,24 @@ def show_flow(
             flows, replayed = find_flows(ledger, flow_id), _read_replays(ledger, flow_id, replay.replace("\0", ""))
     except MissingLedgerError:
         flows, replayed = find_flows(None, flow_id), Replayed()
+    faults = () if flows and flows[0].is_file else find_faults(flow_id)
+    if replay and replayed.chosen:  # as it was then: its steps may have other names now
+        flows = flow_of_replay(replayed.chosen.id, replayed.flow) or flows
     found = flows[0] if flows else None
-    drawing, why_not = _draw(found, replayed.paths, replay)
+    drawing, why_not = _draw(found, replayed, replay)
     return page(
         request,
         "flow.html",
         dag_id=dag_id,
         flow_id=flow_id,
         found=found,
-        is_flow=found is not None or is_flow_dag(flow_id),
+        is_flow=found is not None or replayed.chosen is not None or bool(faults) or is_flow_dag(flow_id),
+        has_faults=bool(faults),
+        faults=[mask_secrets(f"{one.where()}: {one.message}") for one in faults[:_FAULTS]]
+        if may_see_import_errors(user)
+        else [],
+        has_changed=found is not None and bool(replayed.flow) and set(found.flow.steps) != replayed.step_names,
+        shown_names={} if found is None else {one: mask_secrets(one) for one in found.flow.steps},
         drawing=drawing,
         not_drawn=why_not,
         steps=[] if found is None else list(found.flow.steps),
@@ -152,7 +176,7 @@ def _read_replays(ledger: Ledger, flow_id: str, name: str) -> Replayed:
         raise HTTPException(404, f"{name!r} is not one of the last {_REPLAYS} replays of the flow {flow_id!r}.")
     whole = find_replay(ledger, chosen.id)
     errors = error_groups(ledger, whole, _ERRORS) if whole is not None else []
-    return Replayed(recent, chosen, count_paths(ledger, chosen.no), errors)
+    return Replayed(recent, chosen, count_paths(ledger, chosen.no), errors, whole.flow if whole is not None else "")
 
 
 def _describe_counts(replayed: Replayed) -> str:
@@ -170,11 +194,15 @@ def _types(flow: Flow) -> Mapping[str, str]:
     return {node.name: node.type.replace("_", " ") for node in graph_of(flow).nodes if node.name}
 
 
-def _draw(found: FoundFlow | None, paths: PathCounts | None, replay: str) -> tuple[Markup | None, str]:
+def _draw(found: FoundFlow | None, replayed: Replayed, replay: str) -> tuple[Markup | None, str]:
     """Return the drawing, or ``None`` and why there is none."""
     if found is None:
         return None, ""
-    return draw_flow(found.flow, paths, lambda step: f"{query_of(replay=replay, step=step)}#step")
+
+    def link(step: str) -> str:
+        return f"{query_of(replay=replay, step=step)}#step"
+
+    return draw_flow(found.flow, replayed.paths, link, replayed.step_names)
 
 
 def _show_step(found: FoundFlow, name: str, replayed: Replayed) -> ShownStep:
@@ -202,10 +230,43 @@ def _show_step(found: FoundFlow, name: str, replayed: Replayed) -> ShownStep:
             for key, value in written.items()
             if key not in _NOT_SHOWN and value is not None
         ],
-        exits=[(way.label, way.target) for way in exits_of(step)],
-        contacts=replayed.paths.steps.get(name, 0) if replayed.paths and replayed.paths.contacts else None,
+        exits=[(mask_secrets(way.label), way.target) for way in exits_of(step)],
+        conditions=_describe_conditions(step, written),
+        ends=_describe_ends(replayed.paths, name) if replayed.paths else [],
+        contacts=replayed.paths.steps.get(name, 0)
+        if replayed.paths and replayed.paths.contacts and name in replayed.step_names
+        else None,
         errors=[(label_of(one), one) for one in replayed.errors if (one.sample.error or {}).get("step") == name],
     )
+
+
+def _describe_ends(paths: PathCounts, name: str) -> list[str]:
+    completed = paths.ends.get((name, ContactState.COMPLETED), 0)
+    stopped = [
+        (state, number)
+        for state in ContactState
+        if state is not ContactState.COMPLETED and (number := paths.ends.get((name, state), 0))
+    ]
+    states = ", ".join(f"{number:,} {state.value.replace('_', ' ')}" for state, number in stopped)
+    ended = [f"{plural(completed, 'contact')} ended here"] if completed else []
+    return [*ended, f"{plural(sum(number for _, number in stopped), 'contact')} stopped here ({states})"][
+        : len(ended) + bool(stopped)
+    ]
+
+
+def _describe_conditions(step: Step, written: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if not isinstance(step, Conditional):
+        return []
+    labels = [path.label for path in step.paths]
+    return [
+        (mask_secrets(label), " and ".join(map(_describe_condition, path["conditions"])))
+        for label, path in zip(labels, written["paths"], strict=True)
+    ]
+
+
+def _describe_condition(condition: Mapping[str, Any]) -> str:
+    value = json.dumps(condition.get("value"), ensure_ascii=False)
+    return _describe_setting(f"{condition['field']} {condition['comparison']} {value}")
 
 
 def _text(value: object) -> str:

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from airflow_whatsapp_flows.errors import MissingExtraError
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.plugin import flow_drawing, flow_sources
+from airflow_whatsapp_flows.plugin import flow_drawing, flow_sources, flow_tab
 from tests.ledger.filling import a_replay, end, response
 from tests.plugin.pages import client_of, mount_pages, text_of
 
@@ -204,6 +204,74 @@ def test_counts_are_of_the_chosen_replay(client: TestClient, ledger: Ledger, rep
     assert "replay=first" in page.text
     assert client.get(f"{PAGE}?replay=none%00").status_code == 404
     assert client.get(f"{PAGE}?step=none").status_code == 404
+
+
+def write_file(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    (folder / "flows").mkdir()
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(folder))
+    monkeypatch.setattr(flow_sources, "file_of_dag", lambda _: str(folder / "dags.py"))
+    (folder / "flows" / "lead.json").write_text(text, encoding="utf-8")
+
+
+def test_a_renamed_step_has_no_number_and_a_chosen_replay_shows_its_own_flow(
+    client: TestClient, replay: Replay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file(
+        tmp_path, monkeypatch, json.dumps(FLOW).replace('"Ask name"', '"Ask"').replace("step.Ask name", "step.Ask")
+    )
+    page = client.get(PAGE)
+    assert "have changed since this replay" in text_of(page)
+    assert re.search(r">Ask</a> <small>question</small>", page.text)
+    assert "3 contacts" not in labels(page)
+    assert "success · 2 contacts" in labels(page)
+    then = client.get(f"{PAGE}?replay=first&step=Ask name")
+    assert "have changed" not in text_of(then)
+    assert "3 contacts reached this step" in text_of(then)
+
+
+def test_a_flow_file_with_faults_is_said_to_have_them(
+    client: TestClient, replay: Replay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file(tmp_path, monkeypatch, json.dumps({**FLOW, "stepz": [f"password={CANARY}"]}))
+    text = text_of(client.get(PAGE))
+    assert "The flow file has faults. This is the flow of the replay first." in text
+    assert "stepz" in text
+    assert "canary" not in text
+    monkeypatch.setattr(flow_tab, "may_see_import_errors", lambda _: False)
+    text = text_of(client.get(PAGE))
+    assert "The flow file has faults" in text
+    assert "stepz" not in text
+    other = text_of(client.get(PAGE.replace("lead", "other")))
+    assert "does not belong" in other
+
+
+def test_says_where_contacts_ended_and_stopped(client: TestClient, replay: Replay) -> None:
+    assert "2 contacts ended here" in text_of(client.get(f"{PAGE}?step=Thanks"))
+    text = text_of(client.get(PAGE, params={"step": f"Sorry {HOSTILE}"}))
+    assert "1 contact stopped here (1 failed)" in text
+    assert "ended here" not in text
+
+
+def test_a_conditional_shows_its_conditions_and_names_are_masked(
+    client: TestClient, ledger: Ledger, ledger_url: str, use_ledger: Callable[[str], None]
+) -> None:
+    use_ledger(ledger_url)
+    secret = f"Bearer {CANARY}77aB90"
+    steps = [
+        {"name": "Menu", "type": "menu", "body": "x", "options": {secret: "Which?", "b": "Which?"}},
+        {
+            "name": "Which?", "type": "conditional",
+            "paths": [{"next": secret, "conditions": [
+                {"field": "step.Menu", "comparison": "exact", "value": "x"},
+                {"field": "contact.note", "comparison": "exact", "value": secret}]}],
+        },
+        {"name": secret, "type": "message", "body": "x"},
+    ]  # fmt: skip
+    a_replay(ledger, [response(1)], flow={"flow_format": 1, "id": "lead", "steps": steps})
+    page = client.get(f"{PAGE}?step=Which?")
+    assert 'step.Menu exact "x" and contact.note exact' in text_of(page)
+    for query in ("?step=Which?", "?step=Menu", ""):
+        assert "canary" not in text_of(client.get(PAGE + query))
 
 
 def test_the_replay_dag_has_the_same_flow(client: TestClient, replay: Replay) -> None:
