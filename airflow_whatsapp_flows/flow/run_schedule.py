@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 
 from airflow_whatsapp_flows.flow.run_terms import DATE_TERMS, query_terms, source_terms
 
 WITHOUT_CATCHUP = ("@once", "@continuous")
 """Presets that have no times in the past to catch up with."""
-QUARTERLY = ("@quarterly", "0 0 1 */3 *")
-"""The one preset of Airflow that cron itself lacks, and its expression."""
-
-
-def is_cron(text: str) -> bool:
-    """Whether a text is a cron expression, or a preset for one, that ever occurs.
-
-    Args:
-        text: such as ``0 3 * * *`` or ``@daily``.
-    """
-    # It takes as long to import as all of the core, and most flows have no schedule.
-    from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # it has no types
-
-    if text == QUARTERLY[0]:
-        return True
-    try:
-        croniter(text, dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)).get_next()
-    except (CroniterError, ValueError):  # February 30 is valid syntax, but never occurs
-        return False
-    return True
-
-
-def no_cron_text(text: str) -> str:
-    """The message for a text that is no cron expression."""
-    return f"{text!r} is neither a cron expression such as '0 3 * * *' nor an Airflow preset such as '@daily'"
 
 
 def cron_of(schedule: object) -> str | None:

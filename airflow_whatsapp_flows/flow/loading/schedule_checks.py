@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_whatsapp_flows.flow.json_source import FlowFault, Path
-from airflow_whatsapp_flows.flow.run_schedule import WITHOUT_CATCHUP, catches_up, cron_of, is_cron, no_cron_text
+from airflow_whatsapp_flows.flow.run_schedule import catches_up, cron_of
 from airflow_whatsapp_flows.flow.run_terms import DATE_TERMS, INTERVAL_TERMS, query_terms, source_terms
 
 _SCHEDULE: Path = ("replay", "schedule")
-_LONGEST_CRON = 200  # characters; a longer one is a fault of the format
 
 
 def check_schedule(value: Mapping[str, Any]) -> list[FlowFault]:
@@ -26,9 +25,6 @@ def check_schedule(value: Mapping[str, Any]) -> list[FlowFault]:
     schedule = replay.get("schedule")
     cron = cron_of(schedule)
     faults = list(_check_terms(replay, schedule))
-    if cron is not None and 0 < len(cron) <= _LONGEST_CRON and cron not in WITHOUT_CATCHUP and not is_cron(cron):
-        place = (*_SCHEDULE, "cron") if isinstance(schedule, dict) else _SCHEDULE
-        faults.append(FlowFault(no_cron_text(cron), place))
     if not faults and airflow.get("start_date") is None and not isinstance(airflow.get("catchup"), bool):
         source, query = replay.get("source"), replay.get("query")
         if catches_up(airflow.get("catchup"), cron, source, query):

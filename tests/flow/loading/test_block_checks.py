@@ -57,14 +57,6 @@ def test_airflow_options_must_be_consistent() -> None:
     assert faults(airflow={"schedule": "@daily"})[0].startswith("airflow.schedule: unknown key 'schedule'; allowed: ")
 
 
-def test_a_schedule_that_never_occurs_is_a_fault_of_the_file() -> None:
-    message = "is neither a cron expression such as '0 3 * * *' nor an Airflow preset such as '@daily'"
-    assert faults(replay={"schedule": "0 3 30 2 *"}) == [f"replay.schedule: '0 3 30 2 *' {message}"]
-    assert faults(replay={"schedule": {"cron": "often"}}) == [f"replay.schedule.cron: 'often' {message}"]
-    for preset in ("@quarterly", "@once", "@continuous", "@daily"):
-        flow_of(action(), replay={"schedule": preset})
-
-
 def test_tests_name_steps_that_exist() -> None:
     test = {
         "name": "t",
