@@ -8,11 +8,27 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, CompoundSelect, Connection, Row, Select, and_, false, or_, select, union
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Row,
+    Select,
+    and_,
+    case,
+    false,
+    null,
+    or_,
+    select,
+    union,
+)
 
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE, email_key
 from airflow_whatsapp_flows.flow.phones import phone_key, plain_spellings
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.pages import size_of
 from airflow_whatsapp_flows.ledger.replies import Replies, refused_result
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, has_replay, identifiers, is_unusual_phone, replays
@@ -217,11 +233,12 @@ def _by_identifiers(known: Sequence[tuple[str, str, str]]) -> Select[tuple[int]]
     )
 
 
-def select_sent(numbers: CompoundSelect[Any]) -> Select[Any]:
+def select_sent(numbers: CompoundSelect[Any], most_bytes: int | None = None) -> Select[Any]:
     """Return the query for attempts, as :func:`read_sent` reads them.
 
     Args:
         numbers: query for their numbers.
+        most_bytes: longer replies and responses are not read; ``None`` reads all.
     """
     response = (
         select(contacts.c.response)
@@ -230,16 +247,24 @@ def select_sent(numbers: CompoundSelect[Any]) -> Select[Any]:
         .order_by(contacts.c.response.is_(None))
         .limit(1)
     )
+    result: ColumnElement[Any] = refused_result
+    if most_bytes is not None:
+        response = response.with_only_columns(_if_short(contacts.c.response, most_bytes))
+        result = case((attempts.c.fate == Fate.SUCCEEDED.value, null()), else_=_if_short(attempts.c.result, most_bytes))
     return (
         select(
             *(column for column in attempts.c if column.name != "result"),
-            refused_result,
+            result.label("refused_result"),
             response.scalar_subquery().label("response"),
             replays.c.id.label("replay_id"),
         )
         .outerjoin(replays, replays.c.no == attempts.c.replay_no)
         .where(attempts.c.id.in_(numbers))
     )
+
+
+def _if_short(column: Column[Any], most_bytes: int) -> ColumnElement[Any]:
+    return case((size_of(column) <= most_bytes, column), else_=null())
 
 
 def _flow(flow_id: str, replay_no: int | None) -> Select[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import CompoundSelect, Row, select, tuple_, union
 
 from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE
+from airflow_whatsapp_flows.ledger.contact_walk import MOST_BYTES
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.person_history import (
     ROWS_AT_ONCE,
@@ -91,7 +92,7 @@ def find_sent_page(
         LedgerError: the ledger cannot be read.
     """
     place = (attempts.c.begun_at, attempts.c.id)
-    query = select_sent(_ids(to)).where(attempts.c.flow_id.in_(list(flow_ids)))
+    query = select_sent(_ids(to), MOST_BYTES).where(attempts.c.flow_id.in_(list(flow_ids)))
     if before is not None:
         query = query.where(tuple_(*place) < before)
     query = query.order_by(*(column.desc() for column in place)).limit(limit + 1)

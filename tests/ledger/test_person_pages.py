@@ -7,7 +7,7 @@ import pytest
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.person_pages import find_flows, find_recipient, find_sent_page
-from tests.ledger.filling import FLOW_ID, a_replay, attempt, response
+from tests.ledger.filling import FLOW_ID, a_replay, attempt, response, result
 from tests.ledger.plans import full_scans, record_statements
 
 PHONE = "+525500000001"
@@ -79,3 +79,11 @@ def test_no_statement_reads_what_was_sent_to_others(history: Ledger, text: str) 
         to = find_recipient(history, text)
         assert find_sent_page(history, to, find_flows(history, to), (2000.0, 5), 2).sent
     assert full_scans(history, statements) == []
+
+
+def test_a_long_reply_is_not_read(ledger: Ledger) -> None:
+    for number, size in enumerate((10, 100_000), start=1):
+        long = result({"error": "x" * size}, outcome="error", status_code=422)
+        attempt(ledger, "r-1", Fate.ANSWERED, number=number, begun_at=900.0 + number, result=long)
+    sent = find_sent_page(ledger, find_recipient(ledger, "r-1"), [FLOW_ID]).sent
+    assert [(one.number, one.reply is not None) for one in sent] == [(2, False), (1, True)]

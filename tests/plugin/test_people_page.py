@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -41,6 +42,8 @@ def test_shows_what_was_sent_newest_first(client: TestClient, history: Ledger) -
     assert 'href="/whatsapp-flows/replays/a~2Fb/contacts/r-1"' in page.text
     text = text_of(page)
     assert "POST crm:443 · 422" in text
+    assert [one.split()[0] for one in re.findall(r'data-name="Arrived">([^<]*)', page.text)] == ["unknown", "yes"]
+    assert "<h1>+52 1 55 0000 0001</h1>" in page.text
     assert '"error":"call +52…78"' in text
     assert "r-2" not in text
     assert "+525500000001" not in page.text  # only as it was typed
