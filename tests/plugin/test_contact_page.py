@@ -150,7 +150,7 @@ def test_a_response_may_have_any_id(client: TestClient, ledger: Ledger, replay: 
         pytest.param("مرحبا \u202e abc", id="right to left"),
     ],
 )
-def test_replies_and_answers_of_any_kind_aretext_of(
+def test_replies_and_answers_of_any_kind_are_text(
     client: TestClient, ledger: Ledger, replay: Replay, reply: Any
 ) -> None:
     for number, fate in enumerate((Fate.SUCCEEDED, Fate.ANSWERED), start=1):

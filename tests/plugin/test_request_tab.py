@@ -290,10 +290,11 @@ def test_no_answer_makes_the_page_fail_or_slow(
     written = flow(question("Ask name", next="Send"), send)
     run = run_flow(written, dags, {**CONF, "step": {"Ask name": answer}})
     assert len(crm.received) == 1
-    started = time.thread_time()
+    client.get("/whatsapp-flows/")  # imports what pages need
+    started = time.process_time()
     page = client.get(address(written["id"], run, "send"))
     assert page.status_code == 200
-    assert time.thread_time() - started < 2
+    assert time.process_time() - started < 2
     assert len(page.content) < 200_000
 
 
