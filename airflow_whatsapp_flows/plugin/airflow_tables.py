@@ -16,6 +16,9 @@ from sqlalchemy import func, select
 
 from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX, TAG
 
+LIVE = ("queued", "running")
+"""States of runs that have not ended."""
+
 _MARK = "FlowFileError: "
 _FAULT = re.compile(r"(?P<file>.+?\.json):(?P<line>\d+):(?P<column>\d+): (?P<message>.*)")
 _FAULT_WITHOUT_LINE = re.compile(r"(?P<file>.+?\.json):(?P<where>[^:]*): (?P<message>.*)")
@@ -128,6 +131,21 @@ def run_states(dag_id: str, run_ids: Collection[str]) -> dict[str, tuple[str, st
     with create_session() as session:
         rows = session.execute(query.where(DagRun.dag_id == dag_id, DagRun.run_id.in_(list(run_ids)))).all()
     return {run_id: (str(state), note or "") for run_id, state, note in rows}
+
+
+def retrying_runs_of(dag_id: str, replay_id: str, *, run_id: str | None = None) -> list[str]:
+    """Return the ids of a DAG's runs that were asked to retry contacts of a replay.
+
+    Args:
+        dag_id: id of the DAG.
+        replay_id: id of the replay.
+        run_id: look at this run only; by default at all that are queued or running.
+    """
+    query = select(DagRun.run_id, DagRun.conf).where(DagRun.dag_id == dag_id)
+    query = query.where(DagRun.state.in_(LIVE) if run_id is None else DagRun.run_id == run_id)
+    with create_session() as session:
+        rows = session.execute(query).all()
+    return [run for run, conf in rows if isinstance(conf, Mapping) and conf.get("retry_of") == replay_id]
 
 
 def why_no_runs(dag_id: str) -> str:

@@ -10,9 +10,8 @@ from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.retry_runs import retrying_runs
 from airflow_whatsapp_flows.plugin.access import may, may_trigger
-from airflow_whatsapp_flows.plugin.airflow_tables import run_states, why_no_runs
+from airflow_whatsapp_flows.plugin.airflow_tables import LIVE, retrying_runs_of, run_states, why_no_runs
 
-_LIVE = ("queued", "running")
 _SHOWN = 5
 
 
@@ -55,7 +54,7 @@ class ReplayRun:
     @property
     def is_live(self) -> bool:
         """Whether it has not ended."""
-        return self.state in _LIVE
+        return self.state in LIVE
 
 
 def replay_dag_of(flow_id: str) -> str:
@@ -86,5 +85,7 @@ def find_retries(user: Any, replay: Replay, started: str) -> list[ReplayRun]:
         started: id of a run that was just started, which the ledger may not know yet; may be empty.
     """
     prefix = f"{replay_dag_of(replay.flow_id)}/"
+    asked = started and "\0" not in started and may(user, replay_dag_of(replay.flow_id))
+    new = retrying_runs_of(replay_dag_of(replay.flow_id), replay.id, run_id=started) if asked else []
     known = [run.removeprefix(prefix) for run in retrying_runs(replay) if run.startswith(prefix)]
-    return find_runs(user, replay.flow_id, list(dict.fromkeys([started, *known[:_SHOWN]])))
+    return find_runs(user, replay.flow_id, list(dict.fromkeys([*new, *known[:_SHOWN]])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -9,10 +10,14 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from airflow_whatsapp_flows.errors import LedgerError
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.locks import find_running_replays
+from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.plugin.access import CurrentUser, require_trigger
 from airflow_whatsapp_flows.plugin.actions import LONGEST_ID, check_origin
 from airflow_whatsapp_flows.plugin.addresses import encode_name
-from airflow_whatsapp_flows.plugin.airflow_tables import why_no_runs
+from airflow_whatsapp_flows.plugin.airflow_tables import retrying_runs_of, why_no_runs
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
 from airflow_whatsapp_flows.plugin.rendering import query_of
 from airflow_whatsapp_flows.plugin.replay_page import ReplayId, visible_replay
@@ -20,6 +25,9 @@ from airflow_whatsapp_flows.plugin.replay_runs import replay_dag_of
 from airflow_whatsapp_flows.plugin.trigger import start_run
 
 router = APIRouter()
+
+_STARTS = Lock()
+"""Held by a request that starts a run, so that two at once don't start two."""
 
 
 class RetryRequest(BaseModel):
@@ -41,11 +49,13 @@ def retry_contacts(
     """
     with open_ledger() as reader:
         replay = visible_replay(reader, replay_id, user)
+        is_running = _is_running(reader, replay)
     dag_id = replay_dag_of(replay.flow_id)
     require_trigger(user, dag_id)
     if (asked.response_id and asked.fingerprint) or "\0" in asked.response_id + asked.reason:
         raise HTTPException(422, "Give a response_id, a fingerprint, or neither.")
     problem = why_no_runs(dag_id) or ("" if replay.sealed else "Its source has not been read completely.")
+    problem = problem or ("The replay is running: let it finish, or stop it." if is_running else "")
     if problem:
         raise HTTPException(409, problem)
     chosen: dict[str, Any] = {"retry_of": replay.id, "states": [asked.state]}
@@ -54,7 +64,10 @@ def retry_contacts(
     if asked.fingerprint:
         chosen["fingerprint"] = asked.fingerprint
     note = f"{asked.reason.strip() or 'Retry'} (started by {user.get_name()} on the page of the replay)"
-    run_id = start_run(request, user, dag_id, {**chosen, "note": note}, note)
+    with _STARTS:
+        if live := retrying_runs_of(dag_id, replay.id):
+            raise HTTPException(409, f"The run {live[0]} already retries contacts of this replay: let it finish.")
+        run_id = start_run(request, user, dag_id, {**chosen, "note": note}, note)
     root = request.scope["root_path"].rstrip("/")
     return JSONResponse(
         {
@@ -64,3 +77,12 @@ def retry_contacts(
             "page": f"{root}/replays/{encode_name(replay.id)}{query_of(run=run_id)}",
         }
     )
+
+
+def _is_running(ledger: Ledger, replay: Replay) -> bool:
+    """Whether a process sends contacts of a replay now."""
+    try:
+        with ledger.read() as connection:
+            return replay.id in find_running_replays(connection, ledger.file)
+    except LedgerError:
+        return False  # the lock files cannot be opened by this process; the run itself waits for the others

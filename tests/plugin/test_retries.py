@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from fastapi.testclient import TestClient
 from airflow_whatsapp_flows.dag_factory.replay_dag import build_replay_dag
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
+from airflow_whatsapp_flows.ledger.claims import claim, release
 from airflow_whatsapp_flows.ledger.replays import Replay, find_replay
 from airflow_whatsapp_flows.ledger.schema import replays
 from airflow_whatsapp_flows.plugin import access
@@ -63,8 +65,17 @@ def dag(airflow: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL", "0")
     _sync_to_database(build_replay_dag(load_flow(FLOW)))
     _set_dag(is_stale=False, is_paused=False, has_import_errors=False)
+    _set_runs(state="success")
     yield
     _set_dag(is_stale=True)
+
+
+def _set_runs(**values: Any) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.query(DagRun).filter(DagRun.dag_id == DAG_ID).update(values)
 
 
 def _runs() -> list[Any]:
@@ -235,6 +246,35 @@ def test_a_replay_that_reads_its_source_is_not_retried(client: TestClient, ledge
 
 
 @pytest.mark.usefixtures("dag")
+def test_a_replay_that_is_running_is_not_retried(client: TestClient, ledger: Ledger, replay: Replay) -> None:
+    with ledger.connect() as connection:
+        claimed = claim(ledger, connection, replay.no, 0)
+        assert claimed is not None
+        before = len(_runs())
+        reply = client.post(RETRY, json=FAILED, headers=HEADERS)
+        release(ledger, connection, claimed)
+    assert (reply.status_code, len(_runs())) == (409, before)
+    assert "The replay is running" in reply.text
+    assert client.post(RETRY, json=FAILED, headers=HEADERS).status_code == 200
+
+
+@pytest.mark.usefixtures("replay", "dag")
+def test_a_second_retry_waits_for_the_first(client: TestClient) -> None:
+    with ThreadPoolExecutor() as pool:
+        replies = list(pool.map(lambda _: client.post(RETRY, json=FAILED, headers=HEADERS), range(3)))
+    assert sorted(reply.status_code for reply in replies) == [200, 409, 409]
+    assert "already retries contacts of this replay" in next(r.text for r in replies if r.status_code == 409)
+
+
+@pytest.mark.usefixtures("replay", "dag")
+def test_a_run_that_retries_another_replay_is_not_shown(client: TestClient) -> None:
+    page = client.post(RETRY, json=FAILED, headers=HEADERS).json()["page"]
+    assert "retries contacts" in client.get(page).text
+    _set_runs(conf={"retry_of": "other"})
+    assert "retries contacts" not in client.get(page).text
+
+
+@pytest.mark.usefixtures("dag")
 def test_only_what_can_be_sent_again_has_a_button(client: TestClient, ledger: Ledger, replay: Replay) -> None:
     def buttons(path: str) -> list[str]:
         return re.findall(r'<button[^>]* data-dialog="[^>]*>(Retry [^<]*) …<', client.get(f"{PAGE}{path}").text)
@@ -253,19 +293,15 @@ def test_only_what_can_be_sent_again_has_a_button(client: TestClient, ledger: Le
 @pytest.mark.parametrize(
     ("state", "said", "is_live"),
     [
-        ("queued", "Airflow starts it soon", True),
+        ("queued", "it waits for Airflow, or for another run of this DAG", True),
         ("running", "it is running", True),
         ("failed", "it has failed", False),
     ],
 )
 @pytest.mark.usefixtures("replay", "dag")
 def test_the_page_follows_the_run(client: TestClient, state: str, said: str, is_live: bool) -> None:
-    from airflow.models.dagrun import DagRun
-    from airflow.utils.session import create_session
-
     page = client.post(RETRY, json=FAILED, headers=HEADERS).json()["page"]
-    with create_session() as session:
-        session.query(DagRun).filter(DagRun.dag_id == DAG_ID).update({"state": state})
+    _set_runs(state=state)
     part = client.get(page.replace("first?", "first/progress?"))
     assert said in part.text
     assert ("data-ended" in part.text) is not is_live
