@@ -42,7 +42,7 @@ _DOCS = {
     ),
     "replay": (
         "Sends the requests of one chunk, and records each in the ledger. A retry resumes where it stopped. Clearing "
-        "it sends again what failed and is known not to have been applied; contacts in doubt are left out.\n"
+        "it sends again what failed and is known not to have been applied.\n"
     ),
     "report": (
         "Fails unless every contact has ended and the counts add up, and as `replay.fail_when` says. The log and the "

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as replaced
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, null, or_, select, update
 
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.delivery.table import Fate
@@ -43,8 +43,10 @@ class RetrySelection:
         until: epoch seconds; ended before this time.
         handled_errors: with an error handled by an error exit; in any ended state, not only ``failed``.
         chunks: in one of these chunks of the replay.
-        or_failed_since: epoch seconds; also contacts of these chunks that failed at or after this time, whatever else
-            is given.
+        or_failed_in: number of a retry by a DAG run; also failed contacts of these chunks that it has selected,
+            whatever else is given.
+        retry_no: number of a retry by a DAG run; only contacts that it has selected. Negative: only those that no task
+            of the run has made pending yet.
         duplicates_accepted_by: who accepts resending requests that may have been applied, so may be applied twice; by
             default contacts with nothing else to send are left out.
     """
@@ -57,7 +59,8 @@ class RetrySelection:
     until: float | None = None
     handled_errors: bool = False
     chunks: Collection[int] | None = None
-    or_failed_since: float | None = None
+    or_failed_in: int | None = None
+    retry_no: int | None = None
     duplicates_accepted_by: str | None = None
 
 
@@ -115,17 +118,34 @@ def walk_again(ledger: Ledger, replay: Replay, choice: RetrySelection, flow: Flo
             stuck = [contact for contact in stuck if contact.id in under_way]
         elif flow is not None:
             stuck = []
-        again = connection.execute(update(contacts).where(walkable, ~may_be_unconfirmed(replay)).values(AGAIN)).rowcount
         left = {contact.id for contact in stuck}
         suspects = [number for number in suspects if number not in left]
+        values = {**AGAIN, "retry_no": null() if choice.retry_no is None else abs(choice.retry_no)}
+        again = connection.execute(
+            update(contacts).where(walkable, ~may_be_unconfirmed(replay)).values(values)
+        ).rowcount
         for start in range(0, len(suspects), _PAGE):
             these = contacts.c.id.in_(suspects[start : start + _PAGE])
-            again += connection.execute(update(contacts).where(walkable, these).values(AGAIN)).rowcount
+            again += connection.execute(update(contacts).where(walkable, these).values(values)).rowcount
+        if choice.retry_no is not None and choice.retry_no < 0:
+            _release_others(connection, replay, choice, sorted(left))
         refresh_counts(connection, replay.no, of_chunks)
         purged = connection.execute(select(func.count()).where(chosen, contacts.c.response.is_(None))).scalar_one()
     return RetryResult(
         again, purged, others, len(stuck), Counter(what for contact in stuck for what in contact.requests)
     )
+
+
+def _release_others(connection: Connection, replay: Replay, choice: RetrySelection, left: Sequence[int]) -> None:
+    """Keep the contacts of a retry that were left out, and forget those that no longer match."""
+    number = choice.retry_no or 0
+    for start in range(0, len(left), _PAGE):
+        these = contacts.c.id.in_(left[start : start + _PAGE])
+        connection.execute(update(contacts).where(these).values(retry_no=-number))
+    others = [contacts.c.replay_no == replay.no, contacts.c.retry_no == number]
+    if choice.chunks is not None:
+        others.append(contacts.c.chunk.in_(list(choice.chunks)))
+    connection.execute(update(contacts).where(*others).values(retry_no=null()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +155,8 @@ class SelectedContacts:
     Attributes:
         result: what :func:`walk_again` would return.
         states: the contacts that would become pending, by the state that they have now.
-        where: condition that selects these and the contacts that would be left out.
+        where: condition that selects these and the contacts that would be left out, without known contacts.
+        or_known: the same, with contacts whose content is in another replay.
         left_out: row numbers of the contacts that would be left out.
         known: number of the contacts that would become pending whose content is in another replay.
         chunks: numbers of the chunks that would have pending contacts, in order.
@@ -144,6 +165,7 @@ class SelectedContacts:
     result: RetryResult
     states: Mapping[ContactState, int]
     where: ColumnElement[bool]
+    or_known: ColumnElement[bool]
     left_out: frozenset[int]
     known: int
     chunks: Sequence[int]
@@ -169,7 +191,8 @@ def find_selected(ledger: Ledger, replay: Replay, choice: RetrySelection, flow: 
         is_purged = and_(chosen, contacts.c.response.is_(None), ~is_known())
         stuck = find_stuck_contacts(connection, replay, walkable, walked, steps)[1] if flow is None else []
         left_out = frozenset(contact.id for contact in stuck)
-        states = Counter(_states(connection, or_(walkable, and_(chosen, is_known()))))
+        or_known = or_(walkable, and_(chosen, is_known()))
+        states = Counter(_states(connection, or_known))
         for start in range(0, len(stuck), _PAGE):
             page = [contact.id for contact in stuck[start : start + _PAGE]]
             states.subtract(_states(connection, contacts.c.id.in_(page)))
@@ -183,7 +206,8 @@ def find_selected(ledger: Ledger, replay: Replay, choice: RetrySelection, flow: 
         others = _count_others(connection, choice, narrow)
     requests = Counter(what for contact in stuck for what in contact.requests)
     result = RetryResult(states.total(), purged, others, len(stuck), requests)
-    return SelectedContacts(result, {state: n for state, n in states.items() if n}, walkable, left_out, known, numbers)
+    by_state = {state: n for state, n in states.items() if n}
+    return SelectedContacts(result, by_state, walkable, or_known, left_out, known, numbers)
 
 
 def walk_failed_again(
@@ -240,9 +264,11 @@ def _chosen_conditions(
         own &= contacts.c.chunk.in_(list(choice.chunks))
     narrow = and_(own, *_conditions(connection, replay, choice, steps))
     chosen = and_(narrow, contacts.c.state.in_(_wanted_states(choice)))
-    if choice.or_failed_since is not None:
+    if choice.or_failed_in is not None:
         failed = contacts.c.state == ContactState.FAILED.value
-        chosen = or_(chosen, and_(own, failed, contacts.c.ended_at >= choice.or_failed_since))
+        chosen = or_(chosen, and_(own, failed, contacts.c.retry_no == choice.or_failed_in))
+    if choice.retry_no is not None:
+        chosen = and_(contacts.c.retry_no == choice.retry_no, chosen)
     return narrow, chosen
 
 

@@ -1,16 +1,18 @@
-"""Retries that runs of a replay's DAG make, stored with the retried replay."""
+"""Retries that runs of a replay's DAG make, stored with the retried replay, and the contacts that they selected."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import case, func, or_, select, update
+from sqlalchemy import ColumnElement, case, func, null, select, update
 
+from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally
+from airflow_whatsapp_flows.ledger.retry import SelectedContacts
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import contacts, replays
 
@@ -25,13 +27,22 @@ class PlannedRetry:
         planned_at: epoch seconds; when the run was planned for the first time.
         flow: digest of the flow that the retry was planned with.
         selection: the conditions for contacts, as plain data.
-        selected: whether the selected contacts have become pending.
+        number: of the retry, in its replay; the selected contacts have it. 0: of an earlier version of the ledger,
+            where no contact has it.
+        is_flow_changed: whether the replay had another flow when the retry was planned.
+        is_known_selected: whether contacts were selected whose content is in another replay: they may move to any
+            chunk.
     """
 
     planned_at: float
     flow: str
     selection: Mapping[str, Any]
-    selected: bool = False
+    number: int = 0
+    is_flow_changed: bool = False
+    is_known_selected: bool = False
+
+
+_FIELDS = frozenset(field.name for field in fields(PlannedRetry))
 
 
 def planned_retry(replay: Replay, run: str) -> PlannedRetry | None:
@@ -41,7 +52,7 @@ def planned_retry(replay: Replay, run: str) -> PlannedRetry | None:
         run: names the run, and its DAG.
     """
     value = (replay.options.get(_RETRIES) or {}).get(run)
-    return None if value is None else PlannedRetry(**value)
+    return None if value is None else PlannedRetry(**{name: one for name, one in value.items() if name in _FIELDS})
 
 
 def retrying_runs(replay: Replay) -> list[str]:
@@ -50,38 +61,73 @@ def retrying_runs(replay: Replay) -> list[str]:
     return sorted(retries, key=lambda run: retries[run]["planned_at"], reverse=True)
 
 
-def store_planned_retry(ledger: Ledger, replay_no: int, run: str, retry: PlannedRetry) -> None:
-    """Store the retry that a run makes.
+def store_planned_retry(
+    ledger: Ledger, replay_no: int, run: str, retry: PlannedRetry, found: SelectedContacts
+) -> PlannedRetry:
+    """Store the retry that a run makes, and its number with the contacts that it selects.
+
+    Pending contacts are walked with them, so they get its number too. A contact belongs to the retry that was planned
+    last.
 
     Args:
         run: names the run, and its DAG.
+        retry: without a number if the run was not planned before.
+        found: the contacts.
+
+    Returns:
+        The retry, with its number.
 
     Raises:
-        LedgerError: the ledger cannot be written.
+        LedgerError: the ledger cannot be written, or other contacts match by now; nothing was stored.
     """
     own = replays.c.no == replay_no
     with ledger.write() as connection:
         options = json.loads(connection.execute(select(replays.c.options).where(own).with_for_update()).scalar_one())
-        kept = {**options, _RETRIES: {**(options.get(_RETRIES) or {}), run: asdict(retry)}}
+        retries = options.get(_RETRIES) or {}
+        number = retry.number or max((other.get("number", 0) for other in retries.values()), default=0) + 1
+        numbered = replace(retry, number=number)
+        kept = {**options, _RETRIES: {**retries, run: asdict(numbered)}}
         connection.execute(update(replays).where(own).values(options=json.dumps(kept)))
+        mark = update(contacts).where(contacts.c.replay_no == replay_no)
+        connection.execute(mark.where(contacts.c.retry_no == -number).values(retry_no=null()))
+        marked = connection.execute(mark.where(found.or_known).values(retry_no=-number)).rowcount
+        if marked != found.result.contacts + found.result.left_out:
+            raise LedgerError("contacts have ended since they were selected: the plan would be wrong")
+        pending = contacts.c.state == ContactState.PENDING.value
+        connection.execute(mark.where(pending).values(retry_no=number))
+    return numbered
 
 
-def tally_since(ledger: Ledger, replay_no: int, since: float, only: Sequence[int] | None = None) -> Tally:
-    """Count the contacts of a replay that ended at or after a time, and the pending ones; requests are not counted.
+def count_unsent(ledger: Ledger, replay_no: int, number: int, only: Sequence[int] | None = None) -> int:
+    """Count the contacts that a retry has selected, but no task of its run has made pending yet.
 
     Args:
         replay_no: number of the replay.
-        since: epoch seconds.
+        number: of the retry.
         only: chunks to count; by default all.
     """
-    is_pending = contacts.c.state == ContactState.PENDING.value
-    own = [contacts.c.replay_no == replay_no, or_(is_pending, contacts.c.ended_at >= since)]
-    if only is not None:
-        own.append(contacts.c.chunk.in_(list(only)))
+    with ledger.read() as connection:
+        own = _of_retry(replay_no, -number, only)
+        return connection.execute(select(func.count()).select_from(contacts).where(*own)).scalar_one()
+
+
+def _of_retry(replay_no: int, number: int, only: Sequence[int] | None) -> list[ColumnElement[bool]]:
+    own = [contacts.c.replay_no == replay_no, contacts.c.retry_no == number]
+    return own if only is None else [*own, contacts.c.chunk.in_(list(only))]
+
+
+def tally_retry(ledger: Ledger, replay_no: int, number: int, only: Sequence[int] | None = None) -> Tally:
+    """Count the contacts that a retry walks, or has left out; requests are not counted.
+
+    Args:
+        replay_no: number of the replay.
+        number: of the retry.
+        only: chunks to count; by default all.
+    """
     handled = func.sum(case((contacts.c.handled_errors > 0, 1), else_=0))
     unanswered = func.sum(case((contacts.c.unanswered, 1), else_=0))
     columns = (func.count(), func.sum(contacts.c.handled_errors), handled, unanswered)
-    query = select(contacts.c.state, *columns).where(*own).group_by(contacts.c.state)
+    query = select(contacts.c.state, *columns).where(*_of_retry(replay_no, number, only)).group_by(contacts.c.state)
     with ledger.read() as connection:
         found = {ContactState(state): counts for state, *counts in connection.execute(query)}
     return Tally(

@@ -27,7 +27,7 @@ from sqlalchemy import (
     literal_column,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 PREFIX = "whatsapp_flows_"
 MIGRATIONS_TABLE = f"{PREFIX}alembic"
 
@@ -100,6 +100,8 @@ contacts = Table(
     Column("unanswered", Boolean, nullable=False, default=False),
     Column("ended_at", Float),
     Column("epoch", Integer, nullable=False, default=1, server_default="1"),  # incremented with each change of content
+    # Number of the retry by a DAG run that selected it last; negative until a task of that run makes it pending.
+    Column("retry_no", Integer),
 )
 
 
@@ -112,6 +114,13 @@ def has_replay(replay_no: int | ColumnElement[Any]) -> ColumnElement[bool]:
 
 
 Index(f"{PREFIX}contacts_chunk", contacts.c.replay_no, contacts.c.chunk, contacts.c.id)
+Index(
+    f"{PREFIX}contacts_retry",
+    contacts.c.replay_no,
+    contacts.c.retry_no,
+    sqlite_where=contacts.c.retry_no.is_not(None),
+    postgresql_where=contacts.c.retry_no.is_not(None),
+)
 # Known rows have no digest and no phone, so they are in neither index: a query by response id needs
 # `digest IS NOT NULL` to use the first.
 Index(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from typing import Any
@@ -15,12 +15,13 @@ from typing import Any
 import msgspec
 from airflow.sdk import Context
 
+from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.claims import exclusive
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.replays import Replay, find_replay
+from airflow_whatsapp_flows.ledger.replays import Replay, find_replay, tally
 from airflow_whatsapp_flows.ledger.retry import (
     RetryResult,
     RetrySelection,
@@ -29,18 +30,19 @@ from airflow_whatsapp_flows.ledger.retry import (
     walk_again,
     walk_failed_again,
 )
-from airflow_whatsapp_flows.ledger.retry_runs import PlannedRetry, planned_retry, store_planned_retry
+from airflow_whatsapp_flows.ledger.retry_runs import PlannedRetry, count_unsent, planned_retry, store_planned_retry
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.run_input import run_id_of
+from airflow_whatsapp_flows.quantities import plural
 from airflow_whatsapp_flows.replay.renames import load_step_identities
 from airflow_whatsapp_flows.replay.retry import (
     RETRIABLE,
-    check_flow,
     check_selection,
     get_retriable_replay,
     how_to_include,
     left_out_text,
     others_text,
+    purged_text,
     selection_text,
 )
 from airflow_whatsapp_flows.replay.status import get_replay
@@ -134,21 +136,38 @@ def plan_retry(
         ReplayError: there is no such replay, it is of another flow, or nothing can be retried.
     """
     replay = get_retriable_replay(ledger, params.retry_of or "")
-    check_flow(replay, flow, "this DAG's flow")
+    if replay.flow_id != flow.id:
+        raise ReplayError(
+            f"the replay {replay.id!r} is of the flow {replay.flow_id!r}, and this DAG's flow is {flow.id!r}: "
+            f"trigger `{replay.flow_id}{REPLAY_SUFFIX}`; if that is an earlier version of this flow: a fixed flow "
+            "must keep its id"
+        )
     choice = params.selection
     check_selection(ledger, replay, flow, choice)
     run = _name_of(context)
     earlier = planned_retry(replay, run)
     if earlier is not None:  # of a cleared run: what it has sent may have failed again, in another way
-        choice = replaced(choice, or_failed_since=earlier.planned_at)
-    found = find_selected(ledger, replay, choice, _changed_flow(replay, flow))
+        choice = replaced(choice, or_failed_in=earlier.number)
+    changed = _changed_flow(replay, flow)
+    found = find_selected(ledger, replay, choice, changed)
     if not found.result.contacts and earlier is None:
         raise ReplayError(_why_nothing(replay, found.result, choice))
     if not dry:
         selection = {name: value for name, value in msgspec.structs.asdict(params).items() if value}
-        planned_at = earlier.planned_at if earlier else time.time()
-        store_planned_retry(ledger, replay.no, run, PlannedRetry(planned_at, _digest(flow), selection))
-    parts = [f"of {replay.id}: {selection_text(choice)}", *([left_out_text(found.result)] if found.left_out else ())]
+        planned = PlannedRetry(
+            planned_at=earlier.planned_at if earlier else time.time(),
+            flow=_digest(flow),
+            selection=selection,
+            number=earlier.number if earlier else 0,
+            is_flow_changed=changed is not None,
+            is_known_selected=bool(found.known),
+        )
+        store_planned_retry(ledger, replay.no, run, planned, found)
+    pending = tally(ledger, replay.no).states[ContactState.PENDING]
+    parts = [f"of {replay.id}: {selection_text(choice)}"]
+    parts += [f"and {plural(pending, 'contact')} that {'is' if pending == 1 else 'are'} pending"] if pending else []
+    parts += [left_out_text(found.result)] if found.left_out else []
+    parts += [purged_text(found.result)] if found.result.purged else []
     return PlannedSelection(replay, found, "; ".join(parts))
 
 
@@ -168,16 +187,17 @@ def retry_of_run(replay: Replay, context: Mapping[str, Any]) -> PlannedRetry | N
 
 
 def resume_retry(
-    ledger: Ledger, flow: Flow, replay_id: str, retry: PlannedRetry, context: Context
+    ledger: Ledger, flow: Flow, replay_id: str, retry: PlannedRetry, chunks: Sequence[int] | None
 ) -> tuple[Replay, RetryResult | None]:
-    """Make the selected contacts pending, once per run.
+    """Make the planned contacts of a task pending, once per plan; nobody else, even if others match by now.
 
     Args:
         replay_id: name of the retried replay.
         retry: the retry that the run makes.
+        chunks: the task's chunks; ``None`` for all.
 
     Returns:
-        The replay, and what was selected if this call did it.
+        The replay, and what became pending; ``None`` if nothing was left to do.
 
     Raises:
         ReplayError: the flow has changed since the retry was planned.
@@ -188,17 +208,16 @@ def resume_retry(
             "the flow has changed since this retry was planned: clear the task `plan` with its downstream tasks, to "
             "plan it with the changed flow"
         )
-    run, chosen = _name_of(context), None
-    with exclusive(ledger, "retry", replay_id, run):  # the first of the run's tasks selects for all
-        replay = get_replay(ledger, replay_id)
-        retry = planned_retry(replay, run) or retry
-        if not retry.selected:
-            changed = _changed_flow(replay, flow)
+    with exclusive(ledger, "retry", replay_id, str(retry.number)):
+        replay, chosen = get_replay(ledger, replay_id), None
+        # Contacts with content elsewhere may move to any chunk, so the first task makes all of them pending.
+        of_chunks = None if retry.is_known_selected else chunks
+        if count_unsent(ledger, replay.no, retry.number, of_chunks):
+            changed = flow if retry.is_flow_changed else _changed_flow(replay, flow)
             if changed is not None:
                 load_step_identities(ledger, replay, changed, states=())  # refuses an unconfirmed rename
-            chosen = walk_again(ledger, replay, choice_of(retry), changed)
-            # A worker that dies before this has sent nothing yet, and neither have the other tasks.
-            store_planned_retry(ledger, replay.no, run, replaced(retry, selected=True))
+            choice = replaced(_choice_of(retry, -retry.number), chunks=of_chunks)
+            chosen = walk_again(ledger, replay, choice, changed)
     return get_replay(ledger, replay_id), chosen
 
 
@@ -211,15 +230,16 @@ def retry_cleared(
         replay: replay of the contacts.
         chunks: the task's chunks; ``None`` for all.
         clear: identifies the task and the number of its clear.
-        retry: the retry that the run makes. Then only contacts that it selects, or that failed in it.
+        retry: the retry that the run makes. Then only contacts that this run has sent.
     """
-    return walk_failed_again(ledger, replay, chunks, clear, choice_of(retry) if retry else RetrySelection())
+    choice = RetrySelection() if retry is None else _choice_of(retry, retry.number)
+    return walk_failed_again(ledger, replay, chunks, clear, choice)
 
 
-def choice_of(retry: PlannedRetry) -> RetrySelection:
-    """Return the contacts that a run retries: those it was asked for, and those that have failed since."""
+def _choice_of(retry: PlannedRetry, number: int) -> RetrySelection:
+    """Return the contacts with a number that still are as the retry selects them, or have failed."""
     params = msgspec.convert(retry.selection, RetryParams)
-    return replaced(params.selection, or_failed_since=retry.planned_at)
+    return replaced(params.selection, retry_no=number, or_failed_in=number)
 
 
 def _why_nothing(replay: Replay, result: RetryResult, choice: RetrySelection) -> str:
@@ -227,8 +247,8 @@ def _why_nothing(replay: Replay, result: RetryResult, choice: RetrySelection) ->
         return f"nothing can be sent again: {left_out_text(result)}; {how_to_include(replay)}"
     others = others_text(result, "states")
     reasons = [f"no contact of the replay {replay.id!r} matches {selection_text(choice)!r}"]
-    reasons += [f"the responses of {result.purged:,} have been purged"] if result.purged else []
-    return "; ".join([*reasons, *([others] if others else [])])
+    reasons += [purged_text(result)] if result.purged else []
+    return "; ".join([*reasons, *([others] if others and not result.purged else [])])
 
 
 def _changed_flow(replay: Replay, flow: Flow) -> Flow | None:

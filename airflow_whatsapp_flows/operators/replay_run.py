@@ -20,7 +20,7 @@ from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.groups import error_groups
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
-from airflow_whatsapp_flows.ledger.retry_runs import tally_since
+from airflow_whatsapp_flows.ledger.retry_runs import tally_retry
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.failures import TaskFailureError, TaskRetryError, task_errors
 from airflow_whatsapp_flows.operators.links import link_replay
@@ -38,7 +38,9 @@ from airflow_whatsapp_flows.operators.replay_status import (
 )
 from airflow_whatsapp_flows.operators.run_input import run_terms
 from airflow_whatsapp_flows.operators.task_record import TaskTry
+from airflow_whatsapp_flows.quantities import plural
 from airflow_whatsapp_flows.replay.engine import Engine
+from airflow_whatsapp_flows.replay.option_checks import HandledErrors
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.run import run_replay
 from airflow_whatsapp_flows.replay.run_settings import RunSettings
@@ -76,9 +78,9 @@ def create_or_resume(task: ReplayTask, ledger: Ledger, flow: Flow, context: Cont
     replay_id = task.replay_id or default_replay_id(flow.id, context)
     retry = find_retry(ledger, task.replay_id, context)
     if retry is not None:
-        replay, chosen = resume_retry(ledger, flow, replay_id, retry, context)
+        replay, chosen = resume_retry(ledger, flow, replay_id, retry, task.chunks)
         if chosen is not None:
-            task.log.info("retrying %s selected contacts", f"{chosen.contacts:,}")
+            task.log.info("retrying %s", plural(chosen.contacts, "selected contact"))
             log_left_out(task.log, chosen)
     else:
         setup = ReplaySetup(task.current_options(), flow, run_terms(context))
@@ -89,7 +91,7 @@ def create_or_resume(task: ReplayTask, ledger: Ledger, flow: Flow, context: Cont
     clear = TaskTry.of(context, task).clear
     chosen = None if clear is None else retry_cleared(ledger, replay, task.chunks, clear, retry)
     if chosen is not None:
-        task.log.info("the task was cleared: retrying %s failed contacts", f"{chosen.contacts:,}")
+        task.log.info("the task was cleared: retrying %s", plural(chosen.contacts, "contact"))
         log_left_out(task.log, chosen)
     return replay
 
@@ -122,7 +124,11 @@ def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str,
         task.log.info("replay %s in the ledger %s", replay.id, ledger.display_url)
         retry = retry_of_run(replay, context)
         kept = replay.options if retry else {}
-        settings = replace(ReplaySetup(task.current_options(), flow).run_settings(kept), chunks=task.chunks)
+        settings = replace(
+            ReplaySetup(task.current_options(), flow).run_settings(kept),
+            chunks=task.chunks,
+            retry_no=retry.number if retry else None,
+        )
         pending = tally(ledger, replay.no, task.chunks).states[ContactState.PENDING]
         metrics = Metrics.of(context, flow.id)
         report = ProgressReport(task.log, context, pending, metrics)
@@ -136,8 +142,8 @@ def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str,
         whole = counted if task.chunks is None else tally(ledger, replay.no)
         own = counted
         if retry is not None:  # what others of the replay came to is not this run's
-            own = tally_since(ledger, replay.no, retry.planned_at, task.chunks)
-            whole = tally_since(ledger, replay.no, retry.planned_at)
+            own = tally_retry(ledger, replay.no, retry.number, task.chunks)
+            whole = tally_retry(ledger, replay.no, retry.number)
     status = task.status = replay_status(replay, counted, time.monotonic() - begun)
     task.log.info("%s", status_line(status))
     log_errors(task.log, errors)
@@ -205,6 +211,11 @@ def _check_end(task: WhatsAppReplayOperator, status: Mapping[str, Any], progress
         )
 
 
+def handled_limit(limit: HandledErrors | None, retry_no: int | None) -> HandledErrors | None:
+    """Return how many contacts may take an error exit: of a retry any number, unless there is a limit."""
+    return limit if retry_no is None or limit is not None else _ALL_HANDLED
+
+
 def _judge(
     task: WhatsAppReplayOperator,
     status: Mapping[str, Any],
@@ -220,7 +231,7 @@ def _judge(
     else:
         wrong = what_is_wrong(counted, rule, settings.max_failures, _ALL_HANDLED)
         if wrong is None and not whole.states[ContactState.PENDING]:  # handled errors are counted over all chunks
-            wrong = what_is_wrong(whole, "budget", None, settings.max_handled_errors)
+            wrong = what_is_wrong(whole, "budget", None, handled_limit(settings.max_handled_errors, settings.retry_no))
     if wrong is None:
         return
     wrong = f"{wrong}; {where_to_look(status)}"

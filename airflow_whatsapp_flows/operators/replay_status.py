@@ -9,6 +9,7 @@ from airflow_whatsapp_flows.ledger.groups import ErrorGroup
 from airflow_whatsapp_flows.ledger.replays import Tally
 from airflow_whatsapp_flows.ledger.retry import RetryResult
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.quantities import plural
 from airflow_whatsapp_flows.replay.budget import too_many_handled
 from airflow_whatsapp_flows.replay.commands import replay_command
 from airflow_whatsapp_flows.replay.option_checks import HandledErrors
@@ -103,10 +104,10 @@ def log_left_out(log: Any, chosen: RetryResult) -> None:
     if chosen.left_out:
         requests = ", ".join(f"{step}: {came} ({count:,})" for (step, came), count in chosen.unconfirmed.items())
         log.warning(
-            "%s failed contacts are skipped: the request may have been applied, and is not sent again (%s); check at "
+            "%s left out: the request may have been applied, and is not sent again (%s); check at "
             "the server whether it arrived, and record what you find with `whatsapp-flows replay resolve` (with "
             "--handled for an error that an error exit handled), or see `replay retry --accept-duplicates`",
-            f"{chosen.left_out:,}",
+            plural(chosen.left_out, "contact"),
             requests,
         )
 

@@ -17,13 +17,14 @@ from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.groups import error_groups
-from airflow_whatsapp_flows.ledger.replays import Replay, find_pending_chunks, tally
-from airflow_whatsapp_flows.ledger.retry_runs import tally_since
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally, find_pending_chunks, tally
+from airflow_whatsapp_flows.ledger.retry_runs import count_unsent, tally_retry
+from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.failures import TaskFailureError, task_errors
 from airflow_whatsapp_flows.operators.links import link_replay
 from airflow_whatsapp_flows.operators.plan_text import plan_text, plan_value
 from airflow_whatsapp_flows.operators.replay_retry import PlannedSelection, plan_retry, read_retry, retry_of_run
-from airflow_whatsapp_flows.operators.replay_run import create_or_resume, note_rows, task_flow
+from airflow_whatsapp_flows.operators.replay_run import create_or_resume, handled_limit, note_rows, task_flow
 from airflow_whatsapp_flows.operators.replay_setup import ReplaySetup, request_sender_of
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
@@ -35,6 +36,7 @@ from airflow_whatsapp_flows.operators.replay_status import (
 )
 from airflow_whatsapp_flows.operators.replay_steps import PLAN
 from airflow_whatsapp_flows.operators.run_input import run_terms
+from airflow_whatsapp_flows.quantities import plural
 from airflow_whatsapp_flows.replay.plan import PlanRequest, plan
 from airflow_whatsapp_flows.replay.report import deliveries_of, errors_value, flow_of_replay
 from airflow_whatsapp_flows.replay.status import get_replay, replay_status
@@ -129,7 +131,10 @@ def report_replay(task: ReplayReportOperator, context: Context) -> dict[str, Any
         task.linked_replay = replay.id
         counted, errors = tally(ledger, replay.no), error_groups(ledger, replay, SHOWN_ERRORS)
         retry = retry_of_run(replay, context)
-        own = counted if retry is None else tally_since(ledger, replay.no, retry.planned_at)
+        own, unsent = counted, 0
+        if retry is not None:
+            own = tally_retry(ledger, replay.no, retry.number)
+            unsent = count_unsent(ledger, replay.no, retry.number)
     status = replay_status(replay, counted)
     if retry is not None:
         task.log.info("this run retried %s", ended_text(own))
@@ -137,11 +142,14 @@ def report_replay(task: ReplayReportOperator, context: Context) -> dict[str, Any
     log_errors(task.log, errors)
     error_rows = {"errors": errors_value(errors, deliveries_of(flow_of_replay(replay)))}
     context["ti"].xcom_push(key="return_value", value={**status, **error_rows})  # also of a task that fails
-    limits = (task.max_failures, task.max_handled_errors)
-    problem = _problem(status, planned_value) or what_is_wrong(own, task.fail_when, *limits)
+    limits = (task.max_failures, handled_limit(task.max_handled_errors, retry.number if retry else None))
+    problem = (
+        _problem(status, planned_value) if retry is None else _problem_of_retry(status, planned_value, own, unsent)
+    )
+    problem = problem or what_is_wrong(own, task.fail_when, *limits)
     if problem:
         again = "; clear the tasks that sent them to resend the requests that were not applied"
-        hint = again if status["failed"] else ""
+        hint = again if own.states[ContactState.FAILED] else ""
         raise TaskFailureError(f"{task.task_id}: {problem}; {where_to_look(status)}{hint}")
     silent = what_is_wrong(own, "any", *limits) if task.fail_when == "never" else None
     if silent:
@@ -157,6 +165,27 @@ def _problem(status: Mapping[str, Any], planned_value: Mapping[str, Any]) -> str
     if status["total"] != planned_value["rows"]:
         return f"{planned_value['rows']:,} responses were planned, but the ledger contains {status['total']:,}"
     return None
+
+
+def _problem_of_retry(
+    status: Mapping[str, Any], planned_value: Mapping[str, Any], own: Tally, unsent: int
+) -> str | None:
+    """Return what is wrong with a retry, whatever its contacts came to.
+
+    Args:
+        own: what the contacts that it walked came to.
+        unsent: number of contacts that it selected, but didn't make pending.
+    """
+    if (unsent or planned_value["walked"]) and not own.total:
+        return f"nothing was sent: the selected contacts keep their state; {_PLAN_AGAIN}"
+    if unsent:
+        return f"{plural(unsent, 'selected contact')} kept {'its' if unsent == 1 else 'their'} state: {_PLAN_AGAIN}"
+    if status["pending"]:
+        return f"{status['pending']:,} of {status['total']:,} contacts are pending; {_PLAN_AGAIN}"
+    return _problem(status, planned_value)
+
+
+_PLAN_AGAIN = "clear `plan` with its downstream tasks to send them"
 
 
 def _groups(chunks: Sequence[int], most: int) -> list[list[int]]:

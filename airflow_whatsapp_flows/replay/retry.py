@@ -5,10 +5,12 @@ from __future__ import annotations
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow.reply.excerpt import escape_unprintable
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.retry import RetryResult, RetrySelection, find_unknown_responses
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.quantities import plural
 from airflow_whatsapp_flows.replay.commands import replay_command
 from airflow_whatsapp_flows.replay.status import get_replay
 
@@ -24,7 +26,10 @@ def get_retriable_replay(ledger: Ledger, replay_id: str) -> Replay:
     """
     replay = get_replay(ledger, replay_id)
     if not replay.sealed:
-        raise ReplayError(f"the replay {replay.id!r} has not read all of its source: run `replay run` again")
+        raise ReplayError(
+            f"the replay {replay.id!r} has not read all of its source: run `replay run` again, or clear "
+            "`plan` of its DAG run"
+        )
     return replay
 
 
@@ -70,13 +75,19 @@ def selection_text(choice: RetrySelection) -> str:
     parts += [f"step {' or '.join(choice.steps)}"] if choice.steps else []
     parts += [f"fingerprint {choice.fingerprint}"] if choice.fingerprint is not None else []
     if choice.responses:
-        shown = list(choice.responses)[:_SHOWN]
+        shown = [_short(one) for one in list(choice.responses)[:_SHOWN]]
         more = len(choice.responses) - len(shown)
         parts.append(f"response {' or '.join(shown)}{f' or {more:,} others' if more else ''}")
     return "; ".join(parts)
 
 
 _SHOWN = 5
+_LONGEST = 100  # characters of an id
+
+
+def _short(name: str) -> str:
+    text = escape_unprintable(name[:_LONGEST])
+    return text if len(name) <= _LONGEST else f"{text}…"
 
 
 def others_text(chosen: RetryResult, option: str) -> str:
@@ -98,6 +109,11 @@ def left_out_text(chosen: RetryResult) -> str:
     requests = ", ".join(f"{step}: {came} ({count:,})" for (step, came), count in sorted(chosen.unconfirmed.items()))
     many = "contact" if chosen.left_out == 1 else "contacts"
     return f"{chosen.left_out:,} {many} left out: the request may have been applied, and is not sent again ({requests})"
+
+
+def purged_text(chosen: RetryResult) -> str:
+    """Return how many contacts match, but cannot be walked again."""
+    return f"the response of {plural(chosen.purged, 'contact')} has been purged"
 
 
 def how_to_include(replay: Replay) -> str:

@@ -23,6 +23,7 @@ from airflow_whatsapp_flows.ledger.replays import (
     mark_started,
     tally,
 )
+from airflow_whatsapp_flows.ledger.retry_runs import tally_retry
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.slots import SharedSlots
 from airflow_whatsapp_flows.replay.budget import FailureBudget, count_walked
@@ -72,7 +73,11 @@ async def run_replay(
     """
     ledger.outages.begin(settings.reconnect_seconds(request_sender.settings))
     steps = await asyncio.to_thread(load_step_identities, ledger, replay, flow, chunks=settings.chunks)
-    budget = failure_budget(await asyncio.to_thread(tally, ledger, replay.no), settings)
+    if settings.retry_no is None:
+        counted = await asyncio.to_thread(tally, ledger, replay.no)
+    else:
+        counted = await asyncio.to_thread(tally_retry, ledger, replay.no, settings.retry_no)
+    budget = failure_budget(counted, settings)
     async with AsyncExitStack() as stack:
         if settings.workers == 1:
             await stack.enter_async_context(mark_run(ledger, replay.no))
@@ -163,7 +168,7 @@ def failure_budget(before: Tally, settings: RunSettings) -> FailureBudget:
     """Return the limits on failures of a run.
 
     Args:
-        before: counts of the whole replay, including earlier runs.
+        before: counts of the whole replay, including earlier runs, or of a retry.
     """
     return FailureBudget(
         max_failures=settings.max_failures,

@@ -25,6 +25,7 @@ class RunSettings:
         concurrency: maximum concurrent requests to one host.
         rates: requests per second by host, and for all other hosts under :data:`ANY_HOST`.
         max_failures: stop if more contacts of the replay failed, including earlier runs; ``None`` for never.
+        retry_no: number of the retry by a DAG run; then only its own contacts count for the two limits.
         max_handled_errors: stop if more contacts took an error exit; ``None`` for never.
         stop_when_refused: stop if a server refuses the credentials, or every request of a step.
         resend: whether to send actions that succeeded on the platform.
@@ -41,6 +42,7 @@ class RunSettings:
     rates: Mapping[str, float] = field(default_factory=dict)
     max_failures: int | None = None
     max_handled_errors: HandledErrors | None = None
+    retry_no: int | None = None
     stop_when_refused: bool = True
     resend: bool = False
     force: bool = False

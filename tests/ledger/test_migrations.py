@@ -86,15 +86,15 @@ def test_the_alembic_environment_has_its_own_version_table() -> None:
     assert MIGRATIONS_TABLE == "whatsapp_flows_alembic"
 
 
-@pytest.mark.parametrize("found", [0, 1, 2], ids=["from_nothing", "from_version_1", "from_version_2"])
+@pytest.mark.parametrize("found", range(SCHEMA_VERSION), ids=lambda found: f"from_version_{found}")
 def test_a_migrated_ledger_has_the_tables_of_a_new_one(
     engine: Engine, ledger_url: str, request: pytest.FixtureRequest, found: int
 ) -> None:
     if found:
         make_ledger(ledger_url)
-    if found == 2:
+    if found > 1:
         with engine.begin() as connection:
-            upgrade_tables(connection, 1, 2)
+            upgrade_tables(connection, 1, found)
     with engine.begin() as connection:
         upgrade_tables(connection, found, SCHEMA_VERSION)
 
@@ -125,6 +125,7 @@ def test_every_row_of_version_1_is_kept(engine: Engine, ledger_url: str) -> None
     }
     assert old == before
     assert {row["epoch"] for row in (*after["contacts"], *after["attempts"])} == {1}
+    assert {row["retry_no"] for row in after["contacts"]} == {None}
     assert {(row["step_id"], row["content"]) for row in after["attempts"]} == {(None, None)}
 
 
@@ -140,6 +141,7 @@ def test_version_3_counts_the_chunks_of_version_2(engine: Engine, ledger_url: st
             connection.execute(text(change.replace(":", "\\:")))
         upgrade_tables(connection, 2, 3)
         migrated = read_counts(connection)
+        upgrade_tables(connection, 3, SCHEMA_VERSION)
     assert len(migrated[0]) > 5
 
     with Ledger(ledger_url) as ledger, ledger.write() as connection:

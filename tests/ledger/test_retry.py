@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace as replaced
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
-from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.errors import LedgerError, ReplayError
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import find_replay
 from airflow_whatsapp_flows.ledger.retry import RetrySelection, find_selected, find_unknown_responses, walk_again
-from airflow_whatsapp_flows.ledger.retry_runs import PlannedRetry, planned_retry, store_planned_retry, tally_since
+from airflow_whatsapp_flows.ledger.retry_runs import (
+    PlannedRetry,
+    count_unsent,
+    planned_retry,
+    retrying_runs,
+    store_planned_retry,
+    tally_retry,
+)
+from airflow_whatsapp_flows.ledger.schema import contacts
 from tests.ledger.filling import FLOW, a_replay, attempt, attempts_of, change, end, response, rows_of, states_of
 
 C, F, D, P = ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT, ContactState.PENDING
@@ -234,16 +244,64 @@ def test_selects_by_responses_and_by_any_of_several_steps(ledger: Ledger) -> Non
     assert find_unknown_responses(ledger, replay, ["r-1", "r-9"]) == ["r-9"]
 
 
-def test_what_failed_since_a_time_is_retried_too(ledger: Ledger) -> None:
-    replay = a_replay(ledger, [response(number) for number in range(1, 5)], chunk_size=2)
-    end(ledger, replay, [F, F], at=1000.0, fingerprint="old")
-    end(ledger, replay, [F, C, F, C], at=2000.0, fingerprint="new")
+def test_what_failed_in_a_retry_is_selected_too(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(1, 7)], chunk_size=2)
+    end(ledger, replay, [F, C, F, C, F, F], fingerprint="new")
+    number_contacts(ledger, {1: 1, 2: 1, 3: 1, 5: -1, 6: 2})
 
-    choice = RetrySelection(fingerprint="none", or_failed_since=2000.0, chunks=[0])
+    choice = RetrySelection(fingerprint="none", or_failed_in=1, chunks=[0, 2])
 
     assert find_selected(ledger, replay, choice).chunks == [0]
     assert walk_again(ledger, replay, choice).contacts == 1
-    assert states_of(ledger, replay) == ["pending", "completed", "failed", "completed"]
+    assert states_of(ledger, replay) == ["pending", "completed", "failed", "completed", "failed", "failed"]
+
+
+def number_contacts(ledger: Ledger, numbers: dict[int, int]) -> None:
+    with ledger.write() as connection:
+        for id_, number in numbers.items():
+            connection.execute(update(contacts).where(contacts.c.id == id_).values(retry_no=number))
+
+
+def test_a_retry_walks_what_it_was_planned_with_and_nobody_else(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(1, 9)], chunk_size=4)
+    end(ledger, replay, [F, F, C, F, F, F, P, F])
+    attempt(ledger, "r-2", Fate.UNKNOWN, replay)
+    found = find_selected(ledger, replay, RetrySelection(responses=["r-1", "r-2", "r-4", "r-5"]))
+    retry = store_planned_retry(ledger, replay.no, "dag/one", PlannedRetry(1.0, "digest", {}), found)
+    assert [row.retry_no for row in rows_of(ledger, replay)] == [-1, -1, None, -1, -1, None, 1, None]
+    assert (retry.number, count_unsent(ledger, replay.no, 1), count_unsent(ledger, replay.no, 1, [1])) == (1, 4, 1)
+    end(ledger, replay, [F, F, C, C])
+
+    assert walk_again(ledger, replay, RetrySelection(retry_no=-1, chunks=[0])).contacts == 1
+
+    assert states_of(ledger, replay)[:5] == ["pending", "failed", "completed", "completed", "failed"]
+    numbers = [row.retry_no for row in rows_of(ledger, replay)]
+    assert numbers == [1, 1, None, None, -1, None, 1, None], "2 was left out, 4 no longer matches, 5 is of chunk 1"
+    counted = tally_retry(ledger, replay.no, 1)
+    assert (counted.total, counted.states[P], counted.states[F]) == (3, 2, 1)
+    assert tally_retry(ledger, replay.no, 1, [1]).total == 1
+
+
+def test_a_contact_belongs_to_the_retry_that_selected_it_last(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(1, 4)])
+    end(ledger, replay, [F, F, F])
+    for run, chosen in (("one", ["r-1", "r-2"]), ("two", ["r-2", "r-3"]), ("two", ["r-3"])):
+        stored = planned_retry(find_replay(ledger, replay.id) or replay, run) or PlannedRetry(1.0, "digest", {})
+        found = find_selected(ledger, replay, RetrySelection(responses=chosen))
+        store_planned_retry(ledger, replay.no, run, stored, found)
+    assert [row.retry_no for row in rows_of(ledger, replay)] == [-1, None, -2]
+    walk_again(ledger, replay, RetrySelection(responses=["r-3"]))
+    assert [row.retry_no for row in rows_of(ledger, replay)] == [-1, None, None], "retried by the command line"
+
+
+def test_a_plan_is_not_stored_if_other_contacts_match_by_now(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(1, 4)])
+    end(ledger, replay, [F, C, C])
+    found = find_selected(ledger, replay, RetrySelection())
+    end(ledger, replay, [F, F, C])
+    with pytest.raises(LedgerError, match="contacts have ended since they were selected"):
+        store_planned_retry(ledger, replay.no, "dag/one", PlannedRetry(1.0, "digest", {}), found)
+    assert (rows_of(ledger, replay)[0].retry_no, find_replay(ledger, replay.id)) == (None, replay)
 
 
 def test_finding_what_a_retry_selects_changes_nothing(ledger: Ledger) -> None:
@@ -263,15 +321,24 @@ def test_finding_what_a_retry_selects_changes_nothing(ledger: Ledger) -> None:
 
 def test_runs_store_their_retries_with_the_replay(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), response(2), response(3)])
+    end(ledger, replay, [F, F, F], handled_errors=1)
+    found = find_selected(ledger, replay, RetrySelection())
     one = PlannedRetry(2000.0, "digest", {"retry_of": "first", "states": ["failed"]})
-    store_planned_retry(ledger, replay.no, "dag/one", one)
-    store_planned_retry(ledger, replay.no, "dag/two", PlannedRetry(3000.0, "digest", {}, selected=True))
+    first = store_planned_retry(ledger, replay.no, "dag/one", one, found)
+    second = store_planned_retry(ledger, replay.no, "dag/two", PlannedRetry(3000.0, "digest", {}), found)
+    assert (first.number, second.number) == (1, 2)
+    assert store_planned_retry(ledger, replay.no, "dag/one", first, found).number == 1
 
     stored = find_replay(ledger, replay.id)
     assert stored is not None
-    assert planned_retry(stored, "dag/one") == one
+    assert planned_retry(stored, "dag/one") == first
     assert planned_retry(stored, "dag/three") is None
-    end(ledger, replay, [C, F], at=2000.0, handled_errors=1)
-    counted = tally_since(ledger, replay.no, 2000.0)
-    assert (counted.total, counted.states[P], counted.handled, counted.handled_errors) == (3, 1, 1, 2)
-    assert tally_since(ledger, replay.no, 2000.1, [0]).total == 1
+    assert retrying_runs(stored) == ["dag/two", "dag/one"]
+
+
+def test_a_retry_that_an_earlier_version_planned_has_no_contacts(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1)])
+    old = {"planned_at": 1.0, "flow": "digest", "selection": {"retry_of": "first"}, "selected": True}
+    retry = planned_retry(replaced(replay, options={"retries": {"dag/one": old}}), "dag/one")
+    assert retry == PlannedRetry(1.0, "digest", {"retry_of": "first"}, number=0)
+    assert (count_unsent(ledger, replay.no, 0), tally_retry(ledger, replay.no, 0).total) == (0, 0)

@@ -48,7 +48,7 @@ def old_server(postgres: Any) -> str:
 
 
 def without_new_columns(found: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
-    new = {"epoch", "step_id", "content", "cleared_by", "requests"}
+    new = {"epoch", "step_id", "content", "cleared_by", "requests", "retry_no"}
     return {table: [{k: v for k, v in row.items() if k not in new} for row in rows] for table, rows in found.items()}
 
 

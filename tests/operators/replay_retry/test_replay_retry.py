@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
 
 from airflow_whatsapp_flows import build_replay_dag
 from airflow_whatsapp_flows.cli import main
@@ -18,8 +15,6 @@ from airflow_whatsapp_flows.dag_factory.replay_params import STATES
 from airflow_whatsapp_flows.errors import LedgerError, ReplayError
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import Ledger
-from airflow_whatsapp_flows.ledger.groups import error_groups
-from airflow_whatsapp_flows.ledger.replays import Replay, list_replays, tally
 from airflow_whatsapp_flows.operators import replay_run
 from airflow_whatsapp_flows.operators.failures import TaskFailureError
 from airflow_whatsapp_flows.operators.replay_retry import (
@@ -31,100 +26,23 @@ from airflow_whatsapp_flows.operators.replay_retry import (
 )
 from airflow_whatsapp_flows.operators.replay_steps import ReplayApprovalOperator
 from airflow_whatsapp_flows.replay.retry import RETRIABLE
-from tests.airflow_runs import FinishedRun, run_dag
+from tests.airflow_runs import run_dag
 from tests.operators.clearing import run_cleared
 from tests.operators.conftest import TaskLog
-from tests.operators.flows import action, flow, write_responses
-from tests.operators.one_action import Failures
-from tests.servers.recording import Answer, Received, RecordingServer
+from tests.operators.replay_retry.retries import (
+    answer,
+    count_sent,
+    dag_of,
+    fingerprint,
+    flow_source,
+    replay_by_command,
+    retry,
+    states,
+    the_replay,
+)
+from tests.servers.recording import Answer, RecordingServer
 
 pytestmark = pytest.mark.usefixtures("airflow")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, ledger_file: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The ledger, in each database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{ledger_file}"
-    made: str = request.getfixturevalue("postgres").create_database()
-    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", made)
-    return made
-
-
-@pytest.fixture
-def responses(tmp_path: Path) -> Path:
-    return write_responses(tmp_path, 12)
-
-
-def flow_source(responses: Path, **replay: Any) -> dict[str, Any]:
-    create = action("Create", body="{{ contact }}")
-    return flow(create, replay={"source": str(responses), "chunk_size": 5, **replay})
-
-
-def dag_of(source: dict[str, Any]) -> tuple[DAG, Failures]:
-    dag, failures = build_replay_dag(load_flow(source)), Failures()
-    for task in dag.tasks:
-        if hasattr(task, "partial_kwargs"):
-            task.partial_kwargs["on_failure_callback"] = [failures.note]
-        else:
-            task.on_failure_callback = [failures.note]
-    return dag, failures
-
-
-def count_sent(server: RecordingServer) -> Counter[int]:
-    return Counter(int(json.loads(request.content)["phone"][-4:]) for request in server.received)
-
-
-def answer(server: RecordingServer, statuses: dict[int, int] | Callable[[int], int]) -> None:
-    """Answer contacts by their number; others with 200."""
-    status_of = (lambda number: statuses.get(number, 200)) if isinstance(statuses, dict) else statuses
-
-    def script(request: Received) -> Answer:
-        return Answer(status_of(int(json.loads(request.content)["phone"][-4:])))
-
-    server._script = script
-
-
-def the_replay(url: str) -> Replay:
-    with Ledger(url) as ledger:
-        (replay,) = list_replays(ledger)
-    return replay
-
-
-def states(url: str) -> dict[str, int]:
-    with Ledger(url) as ledger:
-        (replay,) = list_replays(ledger)
-        return {state.value: n for state, n in tally(ledger, replay.no).states.items() if n}
-
-
-def fingerprint(url: str, status: int) -> str:
-    with Ledger(url) as ledger:
-        found = error_groups(ledger, the_replay(url))
-    return next(
-        group.fingerprint for group in found if group.sample.error and group.sample.error["status_code"] == status
-    )
-
-
-def replay_by_command(source: dict[str, Any], responses: Path, *options: str) -> None:
-    file = responses.with_name("flow.json")
-    file.write_text(json.dumps(source), encoding="utf-8")
-    assert main(["replay", "run", str(file), "--responses", str(responses), "--replay-id", "spring", *options]) == 3
-
-
-@pytest.fixture
-def source(server: RecordingServer, responses: Path, url: str) -> dict[str, Any]:
-    """The flow of a finished replay of 12 contacts: 3 and 7 were refused with 422, 8 with 403; 9 are completed."""
-    answer(server, {3: 422, 7: 422, 8: 403})
-    source = flow_source(responses)
-    replay_by_command(source, responses)
-    assert states(url) == {"completed": 9, "failed": 3}
-    server.received.clear()
-    answer(server, {})
-    return source
-
-
-def retry(dag: DAG, **params: Any) -> FinishedRun:
-    return run_dag(dag, {"retry_of": "spring", **params})
 
 
 def test_a_run_retries_one_group_of_errors_and_clearing_it_only_what_failed_again(
@@ -295,7 +213,10 @@ def test_the_plan_refuses_what_selects_nothing(
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_refuses_a_replay_of_another_flow(source: dict[str, Any], url: str) -> None:
-    with pytest.raises(ReplayError, match=r"this DAG's flow is the flow 'other', but .* a fixed flow must keep its id"):
+    with pytest.raises(
+        ReplayError,
+        match=r"is of the flow .*, and this DAG's flow is 'other': trigger .*a fixed flow must keep its id",
+    ):
         plan(url, {**source, "id": "other"})
 
 
@@ -338,7 +259,7 @@ def test_refuses_a_flow_that_has_changed_since_the_plan(source: dict[str, Any], 
         stored = find_retry(ledger, "spring", context("run"))
         assert stored is not None
         with pytest.raises(ReplayError, match="the flow has changed since this retry was planned"):
-            resume_retry(ledger, fixed, "spring", stored, context("run"))
+            resume_retry(ledger, fixed, "spring", stored, None)
         assert find_retry(ledger, "spring", context("another run")) is None
     assert states(url)["failed"] == planned.found.result.contacts == 3
 
