@@ -106,7 +106,7 @@ def shoot_graph(page: Page, api: Api, into: Path) -> None:
     page.goto(f"/dags/{LEAD}/runs/ana")
     page.get_by_role("button", name="Show Graph").click()
     page.get_by_text("Create contact").first.wait_for()
-    shoot(page, into / "graph.png", 580, GRAPH_WIDTH)
+    shoot(page, into / "graph.png", 680, GRAPH_WIDTH)
 
 
 def shoot_replay(page: Page, api: Api, into: Path) -> None:
@@ -120,10 +120,10 @@ def shoot_replay(page: Page, api: Api, into: Path) -> None:
     shoot(page, into / "overview.png", 600)
     page.goto(f"{PAGES}{replay}")
     frame.locator("#tile-failed b").wait_for()
-    shoot(page, into / "replay.png", 720)
+    shoot(page, into / "replay.png", 780)
     page.goto(f"{PAGES}{replay}/contacts/{response(REFUSED[0])['id']}")
     frame.get_by_role("heading", level=1).wait_for()
-    shoot(page, into / "contact.png", 780)
+    shoot(page, into / "contact.png", 1000)
 
 
 if __name__ == "__main__":
