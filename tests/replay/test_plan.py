@@ -243,7 +243,7 @@ def test_samples_are_masked_and_hold_no_secret() -> None:
     [
         ("form", {"name": "{{ step.Ask name }}", "n": "12"}, "name=X…&n=12"),
         ("xml", '<a b="{{ step.Ask name }}"><c>{{ step.Ask name }}</c></a>', '<a b="X…"><c>X…</c></a>'),
-        ("yaml", {"name": "{{ step.Ask name }}"}, "name: X…\n"),
+        ("yaml", {"name": "{{ step.Ask name }}"}, '"name": "X…"'),
         ("plain", "{{ step.Ask name }} was here", "X…"),
         ("multipart", {"name": "{{ step.Ask name }}"}, None),
         ("none", None, ""),
