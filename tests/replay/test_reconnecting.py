@@ -143,6 +143,7 @@ def suspend_server(server: PostgresServer) -> Iterator[None]:
             os.kill(process, signal.SIGCONT)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("away", [PostgresServer.outage, suspend_server])
 def test_sigterm_ends_it_within_10_seconds_without_a_database(
     tmp_path: Path, private: PostgresServer, away: Callable[[PostgresServer], AbstractContextManager[None]]

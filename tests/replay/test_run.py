@@ -100,6 +100,7 @@ def test_sigterm_ends_it_within_10_seconds_for_any_reply(tmp_path: Path, script:
         assert stopped.seconds < 10
 
 
+@pytest.mark.long
 def test_sigterm_ends_it_within_10_seconds_during_large_replies(tmp_path: Path) -> None:
     content, number = b"<r>" + b"<a/>" * 49_990 + b"</r>", itertools.count()
     together, calm = threading.Event(), threading.Event()

@@ -88,6 +88,7 @@ def test_a_table_of_an_earlier_version_gets_the_new_columns(leads: Leads) -> Non
         assert connection.execute("SELECT later, reply FROM t").fetchall() == [(None, None)]
 
 
+@pytest.mark.long
 def test_results_are_in_the_order_of_the_source_over_many_pages(leads: Leads) -> None:
     leads.write(2500)
     leads.run("--replay-id", "first")

@@ -68,6 +68,7 @@ def test_a_killed_worker_is_replaced(tmp_path: Path, slow_crm: CrmProcess) -> No
     assert run.broken_promises(kills=1) == []
 
 
+@pytest.mark.long
 def test_a_run_stops_when_workers_keep_dying(tmp_path: Path, crm: CrmProcess) -> None:
     run = run_of(tmp_path, crm, total=240)
     killed: set[int] = set()
@@ -238,6 +239,7 @@ def test_refused_credentials_stop_all_workers_and_leave_every_contact_pending(tm
     assert 10 <= sent <= 20 + run.concurrency  # 10 if one worker has taken all chunks before the other one starts
 
 
+@pytest.mark.long
 def test_refusals_of_single_contacts_do_not_stop_workers(tmp_path: Path) -> None:
     with running_crm(tmp_path / "crm.log", seed=3, shares={"forbidden": 0.25}) as crm:
         run = run_of(tmp_path, crm, total=400)
