@@ -66,7 +66,7 @@ def find_recipient(ledger: Ledger, text: str) -> SentTo:
     return SentTo(Person(phones, [one for person in found for one in person.identifiers]), text)
 
 
-def find_flows(ledger: Ledger, to: SentTo) -> set[str]:
+def find_sending_flows(ledger: Ledger, to: SentTo) -> set[str]:
     """Find the flows, or DAGs, that sent something.
 
     Raises:

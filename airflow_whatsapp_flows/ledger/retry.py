@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as replaced
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, func, null, or_, select, update
 
@@ -102,9 +103,7 @@ def walk_again(ledger: Ledger, replay: Replay, choice: RetrySelection, flow: Flo
     """
     walked = flow or load_flow(replay.flow, f"the flow of the replay {replay.id}")
     with ledger.write() as connection:
-        steps = step_identities(connection, walked)
-        narrow, chosen = _chosen_conditions(connection, replay, choice, steps)
-        walkable = and_(chosen, contacts.c.response.is_not(None))
+        steps, narrow, chosen, walkable = _conditions_of(connection, replay, choice, walked)
         if flow is not None:
             connection.execute(update(replays).where(replays.c.no == replay.no).values(flow=flow.source_for_storage))
         others = _count_others(connection, choice, narrow)
@@ -185,9 +184,7 @@ def find_selected(ledger: Ledger, replay: Replay, choice: RetrySelection, flow: 
     """
     walked = flow or load_flow(replay.flow, f"the flow of the replay {replay.id}")
     with ledger.read() as connection:
-        steps = step_identities(connection, walked)
-        narrow, chosen = _chosen_conditions(connection, replay, choice, steps)
-        walkable = and_(chosen, contacts.c.response.is_not(None))
+        steps, narrow, chosen, walkable = _conditions_of(connection, replay, choice, walked)
         is_purged = and_(chosen, contacts.c.response.is_(None), ~is_known())
         stuck = find_stuck_contacts(connection, replay, walkable, walked, steps)[1] if flow is None else []
         left_out = frozenset(contact.id for contact in stuck)
@@ -246,10 +243,24 @@ def walk_failed_again(
     return chosen
 
 
-def _chosen_conditions(
-    connection: Connection, replay: Replay, choice: RetrySelection, steps: StepIdentities
-) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """Return the condition without the states, and the condition that selects contacts.
+class _Selecting(NamedTuple):
+    """The conditions of a retry, and the steps that they name.
+
+    Attributes:
+        steps: identities of the flow's steps.
+        narrow: the condition without the states.
+        chosen: selects contacts.
+        walkable: selects those of them whose response is there.
+    """
+
+    steps: StepIdentities
+    narrow: ColumnElement[bool]
+    chosen: ColumnElement[bool]
+    walkable: ColumnElement[bool]
+
+
+def _conditions_of(connection: Connection, replay: Replay, choice: RetrySelection, flow: Flow) -> _Selecting:
+    """Return the conditions of a retry.
 
     Raises:
         ReplayError: rejected rows were selected.
@@ -259,6 +270,7 @@ def _chosen_conditions(
             "a rejected row cannot be retried, because it is not a valid response: fix it in the source, and replay "
             "the source; completed responses are skipped"
         )
+    steps = step_identities(connection, flow)
     own = contacts.c.replay_no == replay.no
     if choice.chunks is not None:
         own &= contacts.c.chunk.in_(list(choice.chunks))
@@ -269,7 +281,7 @@ def _chosen_conditions(
         chosen = or_(chosen, and_(own, failed, contacts.c.retry_no == choice.or_failed_in))
     if choice.retry_no is not None:
         chosen = and_(contacts.c.retry_no == choice.retry_no, chosen)
-    return narrow, chosen
+    return _Selecting(steps, narrow, chosen, and_(chosen, contacts.c.response.is_not(None)))
 
 
 def _wanted_states(choice: RetrySelection) -> list[str]:

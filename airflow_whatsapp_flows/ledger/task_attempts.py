@@ -97,11 +97,11 @@ def read_task_attempts(
         sends: what it sends.
         replies: makes excerpts of replies.
         response: the response, JSON; ``None`` if unknown.
-        after: number of the last attempt of the page before.
+        after: row number of an attempt; only later ones.
         limit: maximum number of attempts.
 
     Returns:
-        The attempts, and after which number the next page starts; ``None`` at the end.
+        As :func:`~airflow_whatsapp_flows.ledger.contact_walk.read_attempts`.
 
     Raises:
         LedgerError: the ledger cannot be read.

@@ -58,10 +58,10 @@ def find_flows(ledger: Ledger | None, flow_id: str) -> list[FoundFlow]:
     """
     found = [*_in_files(flow_id)]
     stored = None if ledger is None else newest_flow(ledger, flow_id)
-    return [*found, *(flow_of_replay(stored.replay_id, stored.flow) if stored is not None else [])]
+    return [*found, *(load_stored_flow(stored.replay_id, stored.flow) if stored is not None else [])]
 
 
-def flow_of_replay(replay_id: str, flow: str) -> list[FoundFlow]:
+def load_stored_flow(replay_id: str, flow: str) -> list[FoundFlow]:
     """Load the flow that is stored with a replay; empty if an earlier release wrote it in another format."""
     where = f"the flow of the replay {replay_id}"
     try:

@@ -28,7 +28,7 @@ from airflow_whatsapp_flows.plugin.access import CurrentUser, may_see_import_err
 from airflow_whatsapp_flows.plugin.addresses import name_in_path
 from airflow_whatsapp_flows.plugin.airflow_tasks import is_flow_dag
 from airflow_whatsapp_flows.plugin.flow_drawing import draw_flow
-from airflow_whatsapp_flows.plugin.flow_sources import FoundFlow, find_faults, find_flows, flow_of_replay
+from airflow_whatsapp_flows.plugin.flow_sources import FoundFlow, find_faults, find_flows, load_stored_flow
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
 from airflow_whatsapp_flows.plugin.rendering import page, query_of, text_block
 from airflow_whatsapp_flows.quantities import plural
@@ -135,7 +135,7 @@ def show_flow(
         flows, replayed = find_flows(None, flow_id), Replayed()
     faults = () if flows and flows[0].is_file else find_faults(flow_id)
     if replay and replayed.chosen:  # as it was then: its steps may have other names now
-        flows = flow_of_replay(replayed.chosen.id, replayed.flow) or flows
+        flows = load_stored_flow(replayed.chosen.id, replayed.flow) or flows
     found = flows[0] if flows else None
     drawing, why_not = _draw(found, replayed, replay)
     return page(
@@ -247,11 +247,11 @@ def _describe_ends(paths: PathCounts, name: str) -> list[str]:
         for state in ContactState
         if state is not ContactState.COMPLETED and (number := paths.ends.get((name, state), 0))
     ]
-    states = ", ".join(f"{number:,} {state.value.replace('_', ' ')}" for state, number in stopped)
-    ended = [f"{plural(completed, 'contact')} ended here"] if completed else []
-    return [*ended, f"{plural(sum(number for _, number in stopped), 'contact')} stopped here ({states})"][
-        : len(ended) + bool(stopped)
-    ]
+    ends = [f"{plural(completed, 'contact')} ended here"] if completed else []
+    if stopped:
+        states = ", ".join(f"{number:,} {state.value.replace('_', ' ')}" for state, number in stopped)
+        ends.append(f"{plural(sum(number for _, number in stopped), 'contact')} stopped here ({states})")
+    return ends
 
 
 def _describe_conditions(step: Step, written: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -7,7 +7,13 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
-from airflow_whatsapp_flows.ledger.person_pages import SentPage, SentTo, find_flows, find_recipient, find_sent_page
+from airflow_whatsapp_flows.ledger.person_pages import (
+    SentPage,
+    SentTo,
+    find_recipient,
+    find_sending_flows,
+    find_sent_page,
+)
 from airflow_whatsapp_flows.plugin.access import CurrentUser, readable
 from airflow_whatsapp_flows.plugin.addresses import SearchText
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
@@ -31,7 +37,7 @@ def show_person(
     with open_ledger() as ledger:
         if q:
             to = _leave_out_others(user, find_recipient(ledger, q))
-            found = find_sent_page(ledger, to, readable(user, find_flows(ledger, to)), place, _SENT)
+            found = find_sent_page(ledger, to, readable(user, find_sending_flows(ledger, to)), place, _SENT)
     following = f"{found.next[0]!r}_{found.next[1]}" if found.next else None
     return page(request, "people.html", q=q, before=before, sent=found.sent, next=following)
 

@@ -19,7 +19,7 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,23 +70,34 @@ class Crm:
 
 def main() -> int:
     """Run all checks; returns 0 if every promise was kept."""
-    with tempfile.TemporaryDirectory(prefix="whatsapp-flows-airflow-") as folder:
-        broken = run(Path(folder))
-    return report(broken)
+    return check_parts(
+        write_dags, "two_regions", [two_replay_tasks, a_replays_dag, an_outage, an_outcome_unknown, labels]
+    )
 
 
-def run(folder: Path) -> list[str]:
-    """Run the checks in a folder; returns broken promises."""
+def check_parts(write: Callable[[Path], object], dag_id: str, parts: Sequence[Callable[[Any, Crm], list[str]]]) -> int:
+    """Run an Airflow with a server that receives, and the parts of a script in it, one after the other.
+
+    Args:
+        write: writes the DAG files and all they need into a folder.
+        dag_id: of a DAG that must be there before the first part.
+        parts: return broken promises.
+
+    Returns:
+        The exit status: 0 if every promise was kept.
+    """
     crm = Crm()
-    write_dags(folder)
-    wrong: list[str] = []
+    broken: list[str] = []
     try:
-        with running_airflow(folder, crm.server.url, f"sqlite:///{folder / 'ledger.db'}", "two_regions") as api:
-            for part in (two_replay_tasks, a_replays_dag, an_outage, an_outcome_unknown, labels):
-                wrong += [f"{part.__name__}: {what}" for what in part(api, crm)]
+        with tempfile.TemporaryDirectory(prefix="whatsapp-flows-airflow-") as made:
+            folder = Path(made)
+            write(folder)
+            with running_airflow(folder, crm.server.url, f"sqlite:///{folder / 'ledger.db'}", dag_id) as api:
+                for part in parts:
+                    broken += [f"{part.__name__}: {what}" for what in part(api, crm)]
     finally:
         crm.server.close()
-    return wrong
+    return report(broken)
 
 
 def write_dags(folder: Path) -> None:

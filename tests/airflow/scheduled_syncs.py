@@ -18,13 +18,11 @@ import datetime as dt
 import json
 import sqlite3
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.airflow.clear_and_resend import Crm, dag_ids, difference
-from tests.airflow.promises import report
-from tests.airflow.replay_with_killed_worker import Api, run_one, running_airflow, wait_until
+from tests.airflow.clear_and_resend import Crm, check_parts, dag_ids, difference
+from tests.airflow.replay_with_killed_worker import Api, run_one, wait_until
 
 TODAY = dt.datetime.now(dt.timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
 DAG_FILE = """from airflow_whatsapp_flows import load_dags
@@ -40,23 +38,7 @@ LAST_DAY, HOURS = 9, (0, 6, 12, 18)
 
 def main() -> int:
     """Run all checks; returns 0 if every promise was kept."""
-    with tempfile.TemporaryDirectory(prefix="whatsapp-flows-airflow-") as folder:
-        broken = run(Path(folder))
-    return report(broken)
-
-
-def run(folder: Path) -> list[str]:
-    """Run the checks in a folder; returns broken promises."""
-    crm = Crm()
-    write_files(folder)
-    wrong: list[str] = []
-    try:
-        with running_airflow(folder, crm.server.url, f"sqlite:///{folder / 'ledger.db'}", "recent__replay") as api:
-            for part in (catch_up, backfill, retry_contact, start_by_asset):
-                wrong += [f"{part.__name__}: {what}" for what in part(api, crm)]
-    finally:
-        crm.server.close()
-    return wrong
+    return check_parts(write_files, "recent__replay", [catch_up, backfill, retry_contact, start_by_asset])
 
 
 def write_files(folder: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import Ledger
-from airflow_whatsapp_flows.ledger.person_pages import find_flows, find_recipient, find_sent_page
+from airflow_whatsapp_flows.ledger.person_pages import find_recipient, find_sending_flows, find_sent_page
 from tests.ledger.filling import FLOW_ID, a_replay, attempt, response, result
 from tests.ledger.plans import full_scans, record_statements
 
@@ -54,7 +54,7 @@ def test_finds_what_was_sent_by_each_identifier(
 
 
 def test_only_requests_of_the_given_flows_are_found(history: Ledger) -> None:
-    assert find_flows(history, find_recipient(history, PHONE)) == {FLOW_ID, "other"}
+    assert find_sending_flows(history, find_recipient(history, PHONE)) == {FLOW_ID, "other"}
     assert responses_of(history, PHONE, ("other",)) == [("run-1", None)]
     assert responses_of(history, PHONE, ()) == []
 
@@ -77,7 +77,7 @@ def test_pages_have_every_request_once_also_those_of_one_moment(ledger: Ledger) 
 def test_no_statement_reads_what_was_sent_to_others(history: Ledger, text: str) -> None:
     with record_statements(history) as statements:
         to = find_recipient(history, text)
-        assert find_sent_page(history, to, find_flows(history, to), (2000.0, 5), 2).sent
+        assert find_sent_page(history, to, find_sending_flows(history, to), (2000.0, 5), 2).sent
     assert full_scans(history, statements) == []
 
 

@@ -63,3 +63,13 @@ def ledger_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     file = tmp_path / "ledger.db"
     monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", f"sqlite:///{file}")
     return file
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, ledger_file: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The ledger, in each database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{ledger_file}"
+    made: str = request.getfixturevalue("postgres").create_database()
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", made)
+    return made

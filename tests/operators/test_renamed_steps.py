@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,22 +11,11 @@ from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.renames import confirm_renames
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.flows import action, flow
-from tests.servers.postgres import PostgresServer
 from tests.servers.recording import Answer, RecordingServer
 
 pytestmark = pytest.mark.usefixtures("airflow")
 
 CONF = {"id": "r-1", "contact": {"phone": "+525512345678"}}
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, ledger_file: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    made = f"sqlite:///{ledger_file}"
-    if request.param == "postgresql":
-        postgres: PostgresServer = request.getfixturevalue("postgres")
-        made = postgres.create_database()
-    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", made)
-    return made
 
 
 def make_flow(flow_id: str, first: str, **keys: Any) -> dict[str, Any]:

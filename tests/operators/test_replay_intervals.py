@@ -32,16 +32,6 @@ QUERY = (
 )
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, ledger_file: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The ledger, in each database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{ledger_file}"
-    made: str = request.getfixturevalue("postgres").create_database()
-    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", made)
-    return made
-
-
 @pytest.fixture
 def leads(tmp_path: Path) -> Path:
     """A database of 12 leads, one every 15 minutes from the start: the first of each hour on the hour."""

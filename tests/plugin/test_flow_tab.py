@@ -246,7 +246,9 @@ def test_a_flow_file_with_faults_is_said_to_have_them(
 
 
 def test_says_where_contacts_ended_and_stopped(client: TestClient, replay: Replay) -> None:
-    assert "2 contacts ended here" in text_of(client.get(f"{PAGE}?step=Thanks"))
+    text = text_of(client.get(f"{PAGE}?step=Thanks"))
+    assert "2 contacts ended here" in text
+    assert "stopped here" not in text
     text = text_of(client.get(PAGE, params={"step": f"Sorry {HOSTILE}"}))
     assert "1 contact stopped here (1 failed)" in text
     assert "ended here" not in text

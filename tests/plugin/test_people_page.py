@@ -68,9 +68,9 @@ def test_a_person_of_many_flows_is_not_looked_for_in_those_that_the_user_may_not
     attempt(history, "e", Fate.SUCCEEDED, flow_id="f-3")
     assert ">e<" in client.get(f"{PAGE}?q=EVE@example.com").text
     asked: list[object] = []
-    find = people_page.find_flows
+    find = people_page.find_sending_flows
     monkeypatch.setattr(access, "_is_authorized", lambda user, dag_id, *_: not dag_id.startswith("f-"))
-    monkeypatch.setattr(people_page, "find_flows", lambda ledger, to: asked.append(to) or find(ledger, to))
+    monkeypatch.setattr(people_page, "find_sending_flows", lambda ledger, to: asked.append(to) or find(ledger, to))
     page = client.get(f"{PAGE}?q=EVE@example.com")
     assert page.status_code == 200
     assert "Nothing was sent" in page.text

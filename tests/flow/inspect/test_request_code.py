@@ -33,7 +33,7 @@ CANARY = "s3cret-canary-7291-Zq"
 SHELLS = [shell for shell in ("dash", "bash") if shutil.which(shell)]
 HAS_CURL = shutil.which("curl") is not None and bool(SHELLS)
 needs_curl = pytest.mark.skipif(not HAS_CURL, reason="there is no curl")
-NASTY = "it's $HOME `id` \"x\" \\n %s %% !! \u202e\u2028é😀\x00\x1b[31m\r\n\t' ; rm -rf /tmp/x #"
+NASTY = "it's $HOME `id` \"x\" \\n %s %% !! \u202e\u2028é😀\x00\x1b[31m\r\n\t' ; rm -rf x #"
 TEXTS = st.text(max_size=40) | st.sampled_from(
     [NASTY, "'", "\\", "%", "@file", "-d", "a\n'b", "***{=}***", "***{x}***"]
 )

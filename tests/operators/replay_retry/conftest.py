@@ -12,16 +12,6 @@ from tests.operators.replay_retry.retries import answer, flow_source, replay_by_
 from tests.servers.recording import RecordingServer
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, ledger_file: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The ledger, in each database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{ledger_file}"
-    made: str = request.getfixturevalue("postgres").create_database()
-    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", made)
-    return made
-
-
 @pytest.fixture
 def responses(tmp_path: Path) -> Path:
     return write_responses(tmp_path, 12)
