@@ -196,6 +196,11 @@ def is_held(ledger: Path) -> bool:
         return bool(connection.execute("SELECT 1 FROM whatsapp_flows_slots WHERE held_until > 0").fetchall())
 
 
+def is_noted(ledger: Path) -> bool:
+    with closing(sqlite3.connect(ledger)) as connection:
+        return bool(connection.execute("SELECT 1 FROM whatsapp_flows_attempts WHERE status_code = 429").fetchall())
+
+
 @pytest.mark.parametrize("clock", [3 * DAY, -3 * DAY])
 def test_a_hold_survives_a_death_and_a_clock_change(tmp_path: Path, clock: float) -> None:
     with running_crm(tmp_path / "crm.log", shares={"too_many": 1}, retry_after=["4"]) as crm:
@@ -203,7 +208,8 @@ def test_a_hold_survives_a_death_and_a_clock_change(tmp_path: Path, clock: float
         run.change_flow('"max_wait": 1', '"max_wait": 60')
         with run.start() as running:
             await_requests(crm, 1)
-            await_true(lambda: is_held(tmp_path / "ledger.db"))  # it is stored in the background
+            # Each is stored in a commit of its own, in either order.
+            await_true(lambda: is_held(tmp_path / "ledger.db") and is_noted(tmp_path / "ledger.db"))
             running.kill()
         crm.configure()
 
