@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Container, Iterable
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, UniqueConstraint, null, select, update
+from sqlalchemy import ColumnElement, Connection, Row, UniqueConstraint, case, func, null, select, update
 
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger.counts import refresh_counts_of
@@ -157,6 +158,16 @@ def overrule_attempt(
     connection.execute(update(attempts).where(attempts.c.id == row.id).values(values))
 
 
-def erase_personal_data(connection: Connection, these: ColumnElement[bool]) -> None:
-    """Erase the personal data of attempts; the record of which requests were sent remains."""
-    connection.execute(update(attempts).where(these).values(phone=null(), result=null()))
+def erase_personal_data(connection: Connection, these: ColumnElement[bool], by: str) -> None:
+    """Erase the personal data of attempts; the record of which requests were sent remains, and says who erased.
+
+    Args:
+        connection: in a transaction.
+        these: condition that selects them.
+        by: who erases.
+    """
+    note = json.dumps({"erased": {"by": by, "at": time.time()}}, ensure_ascii=False)
+    # Their origin is an object, if there is one: this becomes its last key.
+    opened = func.substr(attempts.c.origin, 1, func.length(attempts.c.origin) - 1)
+    origin = case((func.length(attempts.c.origin) > len("{}"), opened.concat(f", {note[1:]}")), else_=note)
+    connection.execute(update(attempts).where(these).values(phone=null(), result=null(), origin=origin))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection, and_, delete, select
 
 from airflow_whatsapp_flows.flow.identity import Identifier
+from airflow_whatsapp_flows.ledger.dialects import dialect_of
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers, once
 from airflow_whatsapp_flows.ledger.statements import insert_statement
 
@@ -31,8 +32,13 @@ def identifier_rows(flow_id: str, response_id: str, known: Iterable[Identifier])
     return [(value, kind, flow_id, response_id) for kind, value in known]
 
 
-def forget_purged(connection: Connection) -> None:
-    """Remove the identifiers and ``only_once`` claims of responses that have no other personal data left."""
+def forget_purged(connection: Connection, responses: Collection[str] | None = None) -> None:
+    """Remove the identifiers and ``only_once`` claims of responses that have no other personal data left.
+
+    Args:
+        connection: in a transaction.
+        responses: ids of the responses to look at; by default all.
+    """
     for table in (identifiers, once):
         held = (
             select(contacts.c.id)
@@ -47,4 +53,7 @@ def forget_purged(connection: Connection) -> None:
             .where(attempts.c.result.is_not(None) | attempts.c.phone.is_not(None) | attempts.c.fate.is_(None))
             .correlate(table)
         )
-        connection.execute(delete(table).where(and_(~held.exists(), ~run.exists())))
+        unused = and_(~held.exists(), ~run.exists())
+        if responses is not None:
+            unused = and_(dialect_of(connection).is_one_of(table.c.response_id, list(responses)), unused)
+        connection.execute(delete(table).where(unused))

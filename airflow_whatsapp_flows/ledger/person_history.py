@@ -24,9 +24,10 @@ from sqlalchemy import (
     union,
 )
 
+from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE, email_key
-from airflow_whatsapp_flows.flow.phones import phone_key, plain_spellings
+from airflow_whatsapp_flows.flow.phones import has_several_phones, looks_like_phone, phone_key, plain_spellings
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.pages import size_of
 from airflow_whatsapp_flows.ledger.replies import Replies, refused_result
@@ -90,26 +91,6 @@ class Person:
     def __bool__(self) -> bool:
         return bool(self.phones or self.identifiers)
 
-    def responses(self, response_id: Column[Any], flow_id: Callable[[str], ColumnElement[bool]]) -> ColumnElement[bool]:
-        """Return the condition that a response has one of the person's identifiers other than the phone.
-
-        Args:
-            response_id: column of the response.
-            flow_id: returns the condition that a row belongs to a flow.
-        """
-        chosen = [
-            and_(
-                flow_id(flow),
-                response_id.in_(
-                    select(identifiers.c.response_id).where(
-                        identifiers.c.kind == kind, identifiers.c.value == value, identifiers.c.flow_id == flow
-                    )
-                ),
-            )
-            for kind, value, flow in self.identifiers
-        ]
-        return or_(false(), *chosen)
-
 
 def find_person(connection: Connection, kind: str, value: str) -> Person:
     """Find a person by one identifier.
@@ -128,6 +109,21 @@ def find_person(connection: Connection, kind: str, value: str) -> Person:
     )
     rows = connection.execute(query).all() if known else []
     return Person(phones, [(row.kind, row.value, row.flow_id) for row in rows])
+
+
+def get_person(ledger: Ledger, kind: str, value: str) -> Person:
+    """Find a person by one identifier that a user entered; see :func:`find_person`.
+
+    Raises:
+        ReplayError: the value is not a phone number or e-mail address.
+        LedgerError: the ledger cannot be read.
+    """
+    if kind == PHONE and (has_several_phones(value) or not looks_like_phone(value)):
+        raise ReplayError(f"{value!r} is not a phone number: write it with its country code, such as +525512345678")
+    if kind == EMAIL and email_key(value) is None:
+        raise ReplayError(f"{value!r} is not an e-mail address")
+    with ledger.read() as connection:
+        return find_person(connection, kind, value)
 
 
 def find_sent(ledger: Ledger, person: Person) -> Iterator[SentAttempt]:
@@ -217,7 +213,34 @@ def queries_of(person: Person) -> list[Select[tuple[int]]]:
     return [in_replays, in_runs, *([_by_identifiers(person.identifiers)] if person.identifiers else [])]
 
 
+def contact_queries_of(person: Person) -> list[Select[tuple[int]]]:
+    """Return queries for the numbers of the contacts of a person, as :func:`queries_of` for their attempts."""
+    by_phone = select(contacts.c.id).where(contacts.c.phone.in_(person.phones))
+    if not person.identifiers:
+        return [by_phone]
+    own = and_(contacts.c.response_id == identifiers.c.response_id, contacts.c.digest.is_not(None))
+    of_flow = and_(replays.c.no == contacts.c.replay_no, replays.c.flow_id == identifiers.c.flow_id)
+    # A rejected row may have the id of another person's response.
+    by_others = (
+        select(contacts.c.id)
+        .join(identifiers, own)
+        .join(replays, of_flow)
+        .where(contacts.c.state != ContactState.REJECTED.value, _has_one_of(person.identifiers))
+    )
+    return [by_phone, by_others]
+
+
 def _by_identifiers(known: Sequence[tuple[str, str, str]]) -> Select[tuple[int]]:
+    own = and_(attempts.c.response_id == identifiers.c.response_id, attempts.c.flow_id == identifiers.c.flow_id)
+    return select(attempts.c.id).join(identifiers, own).where(_has_one_of(known))
+
+
+def select_responses_of(person: Person) -> Select[tuple[str]]:
+    """Return the query for the ids of the responses that have identifiers of a person."""
+    return select(identifiers.c.response_id).where(_has_one_of(person.identifiers))
+
+
+def _has_one_of(known: Sequence[tuple[str, str, str]]) -> ColumnElement[bool]:
     # One join, however many flows know the person: a compound query of SQLite has at most 500 parts.
     kinds: dict[str, set[str]] = {}
     for kind, value, _ in known:
@@ -225,12 +248,7 @@ def _by_identifiers(known: Sequence[tuple[str, str, str]]) -> Select[tuple[int]]
     chosen = [
         and_(identifiers.c.value == value, identifiers.c.kind.in_(sorted(found))) for value, found in kinds.items()
     ]
-    own = and_(attempts.c.response_id == identifiers.c.response_id, attempts.c.flow_id == identifiers.c.flow_id)
-    return (
-        select(attempts.c.id)
-        .join(identifiers, own)
-        .where(or_(*chosen), identifiers.c.flow_id.in_(sorted({flow for _, _, flow in known})))
-    )
+    return and_(or_(false(), *chosen), identifiers.c.flow_id.in_(sorted({flow for _, _, flow in known})))
 
 
 def select_sent(numbers: CompoundSelect[Any], most_bytes: int | None = None) -> Select[Any]:

@@ -31,11 +31,11 @@ class SentTo:
 
     Attributes:
         person: the person who has the identifier.
-        response_id: the identifier, if it is the id of a response.
+        response_ids: ids of responses: the identifier, if it is one.
     """
 
     person: Person
-    response_id: str
+    response_ids: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def find_recipient(ledger: Ledger, text: str) -> SentTo:
     with ledger.read() as connection:
         found = [find_person(connection, kind, text) for kind in _KINDS]
     phones = [phone for person in found for phone in person.phones]
-    return SentTo(Person(phones, [one for person in found for one in person.identifiers]), text)
+    return SentTo(Person(phones, [one for person in found for one in person.identifiers]), [text])
 
 
 def find_sending_flows(ledger: Ledger, to: SentTo) -> set[str]:
@@ -110,5 +110,5 @@ def _note_places(rows: Iterable[Row[Any]], places: list[tuple[float, int]]) -> I
 
 
 def _ids(to: SentTo) -> CompoundSelect[int]:
-    of_response = select(attempts.c.id).where(attempts.c.response_id == to.response_id)
+    of_response = select(attempts.c.id).where(attempts.c.response_id.in_(to.response_ids))
     return union(*queries_of(to.person), of_response)

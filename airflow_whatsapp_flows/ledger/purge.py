@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, null, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, null, or_, select, union, update
 
 from airflow_whatsapp_flows.ledger.attempts import erase_personal_data
 from airflow_whatsapp_flows.ledger.counts import refresh_counts_of
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.identifiers import forget_purged
-from airflow_whatsapp_flows.ledger.person_history import Person
+from airflow_whatsapp_flows.ledger.person_history import Person, contact_queries_of, queries_of, select_responses_of
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
 
@@ -62,15 +62,51 @@ def find_data(ledger: Ledger, data: DataSelection) -> StoredData:
         return _count_data(connection, data)
 
 
-def purge(ledger: Ledger, data: DataSelection) -> tuple[StoredData, bool]:
+def find_flows_of(ledger: Ledger, person: Person) -> set[str]:
+    """Find the flows, or DAGs, whose data :func:`purge` would erase, or has to keep, for one person.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    data = DataSelection(person=person)
+    of_replays = select(contacts.c.replay_no).where(_of(data), _holds_data()).distinct()
+    sent = select(attempts.c.flow_id).where(_of_attempts(data), _HAS_DATA).distinct()
+    with ledger.read() as connection:
+        numbers = connection.execute(of_replays).scalars().all()
+        replayed = select(replays.c.flow_id).where(replays.c.no.in_(numbers)).distinct()
+        return {*connection.execute(sent).scalars(), *connection.execute(replayed).scalars()}
+
+
+def find_pending_replays(ledger: Ledger, person: Person) -> set[str]:
+    """Find the names of the replays in which contacts of a person are pending, so keep their data.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    with ledger.read() as connection:
+        return set(connection.execute(_pending_replays(DataSelection(person=person))).scalars())
+
+
+def find_remains(ledger: Ledger, person: Person) -> list[str]:
+    """Find the ids of a person's responses, which remain, of the contacts and requests that :func:`purge` would erase.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    with ledger.read() as connection:
+        return sorted(_responses(connection, DataSelection(person=person)))
+
+
+def purge(ledger: Ledger, data: DataSelection, by: str) -> tuple[StoredData, bool]:
     """Erase personal data.
 
     Erases responses, phone numbers and other identifiers, ids of rejected rows, replies, error texts, and the claims of
     ``only_once``, which contain identifiers. What remains is pseudonymous: the response's id and digest, keys, states,
-    times, step names, status codes.
+    times, step names, status codes, and of each erased request who erased it and when.
 
     Args:
         data: whose data to erase.
+        by: who erases it.
 
     Returns:
         What was erased, and whether the bytes are also gone from an SQLite ledger's write-ahead log: they are
@@ -85,13 +121,15 @@ def purge(ledger: Ledger, data: DataSelection) -> tuple[StoredData, bool]:
             connection.rollback()
         with ledger.write(connection):
             holding = _count_data(connection, data)
-            erase_personal_data(connection, _attempts(data))
+            responses = None if data.person is None else _responses(connection, data)
+            # The contacts are found by what is erased of them, so the attempts come first.
+            erase_personal_data(connection, _attempts(data), by)
             in_chunks = select(contacts.c.replay_no, contacts.c.chunk).where(_contacts(data)).distinct()
             changed = connection.execute(in_chunks).all()
             connection.execute(update(contacts).where(_contacts(data)).values(_ERASED))
             # The reasons of rejected rows are counted.
             refresh_counts_of(connection, [(replay_no, chunk) for replay_no, chunk in changed])
-            forget_purged(connection)
+            forget_purged(connection, responses)
         if not ledger.is_sqlite:
             return holding, True
         busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
@@ -100,6 +138,7 @@ def purge(ledger: Ledger, data: DataSelection) -> tuple[StoredData, bool]:
         return holding, not busy
 
 
+_HAS_DATA = or_(attempts.c.phone.is_not(None), attempts.c.result.is_not(None))
 # A contact that a walk has rejected may have attempts, which have the same id.
 _NEVER_WALKED = and_(contacts.c.state == ContactState.REJECTED.value, contacts.c.ended_at.is_(None))
 _ERASED: dict[str, Any] = {
@@ -118,26 +157,32 @@ _ERASED: dict[str, Any] = {
 
 def _count_data(connection: Connection, data: DataSelection) -> StoredData:
     count = select(func.count())
-    waiting = and_(_of(data), _holds_data(), _is_needed(contacts.c.response_id))
-    pending = connection.execute(count.where(waiting)).scalar_one()
+    pending = connection.execute(count.where(_waits(data))).scalar_one()
     names: Sequence[str] = ()
     if pending:
-        other = contacts.alias()
-        ids = select(contacts.c.response_id).where(waiting)
-        query = (
-            select(replays.c.id)
-            .join(other, other.c.replay_no == replays.c.no)
-            .where(other.c.state == ContactState.PENDING.value)
-            .where(other.c.response_id.in_(ids), other.c.digest.is_not(None))
-            .distinct()
-            .limit(5)
-        )
-        names = connection.execute(query).scalars().all()
+        names = connection.execute(_pending_replays(data).limit(5)).scalars().all()
     return StoredData(
         contacts=connection.execute(count.where(_contacts(data))).scalar_one(),
         attempts=connection.execute(count.where(_attempts(data))).scalar_one(),
         pending=pending,
         replays=tuple(names),
+    )
+
+
+def _waits(data: DataSelection) -> ColumnElement[bool]:
+    return and_(_of(data), _holds_data(), _is_needed(contacts.c.response_id))
+
+
+def _pending_replays(data: DataSelection) -> Select[Any]:
+    """Return the query for the names of the replays for which contacts keep their data."""
+    other = contacts.alias()
+    ids = select(contacts.c.response_id).where(_waits(data))
+    return (
+        select(replays.c.id)
+        .join(other, other.c.replay_no == replays.c.no)
+        .where(other.c.state == ContactState.PENDING.value)
+        .where(other.c.response_id.in_(ids), other.c.digest.is_not(None))
+        .distinct()
     )
 
 
@@ -155,33 +200,37 @@ def _holds_data() -> ColumnElement[bool]:
 
 def _of(data: DataSelection) -> ColumnElement[bool]:
     if data.person is not None:
-        rows = data.person.responses(
-            contacts.c.response_id,
-            lambda flow: contacts.c.replay_no.in_(select(replays.c.no).where(replays.c.flow_id == flow)),
-        )
-        return or_(
-            contacts.c.phone.in_(data.person.phones), and_(rows, contacts.c.state != ContactState.REJECTED.value)
-        )
+        return contacts.c.id.in_(union(*contact_queries_of(data.person)))
     if data.replay_no is not None:
         return contacts.c.replay_no == data.replay_no
     taken = select(replays.c.created_at).where(replays.c.no == contacts.c.replay_no).correlate(contacts)
     return func.coalesce(contacts.c.ended_at, taken.scalar_subquery()) < data.before
 
 
+def _responses(connection: Connection, data: DataSelection) -> list[str]:
+    """Return the ids of the responses whose data is erased, or which still have identifiers of the person."""
+    of_contacts = select(contacts.c.response_id).where(_contacts(data), contacts.c.response_id.is_not(None))
+    of_attempts = select(attempts.c.response_id).where(_attempts(data))
+    known = [] if data.person is None else [select_responses_of(data.person)]
+    return list(connection.execute(union(of_contacts, of_attempts, *known)).scalars())
+
+
 def _attempts(data: DataSelection) -> ColumnElement[bool]:
-    holds = or_(attempts.c.phone.is_not(None), attempts.c.result.is_not(None))
+    return and_(_HAS_DATA, _of_attempts(data), ~_is_needed(attempts.c.response_id))
+
+
+def _of_attempts(data: DataSelection) -> ColumnElement[bool]:
+    if data.person is not None:
+        return attempts.c.id.in_(union(*queries_of(data.person)))
     own = attempts.alias()
     same = and_(own.c.response_id == contacts.c.response_id, own.c.replay_no == contacts.c.replay_no)
     of_contacts = select(own.c.id).select_from(contacts).join(own, same)
     # A rejected row may have the id of another person's response.
     of_contacts = of_contacts.where(_of(data), contacts.c.state != ContactState.REJECTED.value)
     chosen: ColumnElement[bool] = attempts.c.id.in_(of_contacts)
-    if data.person is not None:
-        runs = data.person.responses(attempts.c.response_id, lambda flow: attempts.c.flow_id == flow)
-        chosen = or_(chosen, attempts.c.phone.in_(data.person.phones), runs)
-    elif data.before is not None:
+    if data.before is not None:
         chosen = or_(chosen, and_(attempts.c.replay_no.is_(None), attempts.c.begun_at < data.before))
-    return and_(holds, chosen, ~_is_needed(attempts.c.response_id))
+    return chosen
 
 
 def _is_needed(response_id: Any) -> ColumnElement[bool]:

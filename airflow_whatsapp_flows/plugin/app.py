@@ -14,6 +14,7 @@ from airflow_whatsapp_flows.ledger.reader import MissingLedgerError
 from airflow_whatsapp_flows.plugin import (
     actions,
     contact_page,
+    erase_page,
     flow_tab,
     overview,
     people_page,
@@ -24,6 +25,9 @@ from airflow_whatsapp_flows.plugin import (
 from airflow_whatsapp_flows.plugin.rendering import problem_page
 
 _STATIC = Path(__file__).parent / "static"
+_PAGES = (
+    overview, contact_page, replay_page, people_page, erase_page, request_tab, flow_tab, actions, retries,
+)  # fmt: skip
 _HEADERS = {
     # Whatever gets into a page in spite of the escaping runs nowhere, and sends nothing anywhere.
     "Content-Security-Policy": (
@@ -45,7 +49,7 @@ def create_app() -> FastAPI:
     app.add_exception_handler(LedgerError, _answer_ledger_error)
     app.add_exception_handler(ConnectionConfigError, _answer_ledger_error)
     app.mount("/static", StaticFiles(directory=_STATIC))
-    for module in (overview, contact_page, replay_page, people_page, request_tab, flow_tab, actions, retries):
+    for module in _PAGES:
         app.include_router(module.router)
     return app
 

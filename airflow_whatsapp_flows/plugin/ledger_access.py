@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 from airflow.configuration import conf
 
+from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.locks import find_running_replays
 from airflow_whatsapp_flows.ledger.reader import LedgerReader
 from airflow_whatsapp_flows.settings import SECTION, settings_from
 
@@ -19,6 +21,15 @@ def ledger_url() -> str:
         ConnectionConfigError: a setting is invalid.
     """
     return settings_from(lambda option: conf.get(SECTION, option, fallback=None)).ledger_url
+
+
+def find_running(ledger: Ledger) -> set[str]:
+    """Return the names of the replays whose contacts a process sends now."""
+    try:
+        with ledger.read() as connection:
+            return set(find_running_replays(connection, ledger.file))
+    except LedgerError:
+        return set()  # the lock files cannot be opened by this process; what a run does waits for the others
 
 
 @contextmanager

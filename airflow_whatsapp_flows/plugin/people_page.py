@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
+from airflow_whatsapp_flows.ledger.person_history import Person
 from airflow_whatsapp_flows.ledger.person_pages import (
     SentPage,
     SentTo,
@@ -14,7 +15,8 @@ from airflow_whatsapp_flows.ledger.person_pages import (
     find_sending_flows,
     find_sent_page,
 )
-from airflow_whatsapp_flows.plugin.access import CurrentUser, readable
+from airflow_whatsapp_flows.ledger.purge import find_flows_of
+from airflow_whatsapp_flows.plugin.access import CurrentUser, may, readable
 from airflow_whatsapp_flows.plugin.addresses import SearchText
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
 from airflow_whatsapp_flows.plugin.rendering import page
@@ -22,24 +24,37 @@ from airflow_whatsapp_flows.plugin.rendering import page
 router = APIRouter()
 
 _SENT = 50
+_MOST_RESPONSES = 50  # in an address
 
 
 @router.get("/people")
 def show_person(
     request: Request,
     q: SearchText = "",
+    of: list[str] = Query([], max_length=_MOST_RESPONSES),  # noqa: B008  # FastAPI's way
     before: str = Query("", pattern=r"^([0-9]{1,12}(\.[0-9]{1,12})?_[0-9]{1,19})?$"),
     user: Any = CurrentUser,
 ) -> Response:
-    """Show what was sent for whoever has an identifier, newest first: only by flows whose DAG the user may read."""
+    """Show what was sent for whoever has an identifier, newest first: only by flows whose DAG the user may read.
+
+    Args:
+        request: the request.
+        q: the identifier.
+        of: ids of responses, instead of an identifier: of a person whose data was erased.
+        before: place of the page before.
+        user: the logged-in user.
+    """
     place = _place(before)
-    found = SentPage((), None)
+    found, may_erase = SentPage((), None), False
+    of = [] if q else [one for one in of if one and "\0" not in one]
     with open_ledger() as ledger:
-        if q:
-            to = _leave_out_others(user, find_recipient(ledger, q))
+        if q or of:
+            to = SentTo(Person(), of) if of else _leave_out_others(user, find_recipient(ledger, q))
             found = find_sent_page(ledger, to, readable(user, find_sending_flows(ledger, to)), place, _SENT)
+            if to.person and not before:
+                may_erase = any(may(user, flow, "PUT") for flow in sorted(find_flows_of(ledger, to.person)))
     following = f"{found.next[0]!r}_{found.next[1]}" if found.next else None
-    return page(request, "people.html", q=q, before=before, sent=found.sent, next=following)
+    return page(request, "people.html", q=q, of=of, before=before, sent=found.sent, next=following, may_erase=may_erase)
 
 
 def _leave_out_others(user: Any, to: SentTo) -> SentTo:

@@ -52,8 +52,8 @@ def problem_page(request: Request, title: str, remedy: str, status: int) -> Resp
 
 def query_of(**parameters: Any) -> str:
     """Return a query string with its question mark; parameters without a value are left out."""
-    given = {name: value for name, value in parameters.items() if value not in (None, "", False)}
-    return f"?{urlencode(given)}" if given else ""
+    given = {name: value for name, value in parameters.items() if value not in (None, "", False, [])}
+    return f"?{urlencode(given, doseq=True)}" if given else ""
 
 
 def masked_line(text: object, most: int = 500) -> str:

@@ -10,15 +10,11 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from airflow_whatsapp_flows.errors import LedgerError
-from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.locks import find_running_replays
-from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.plugin.access import CurrentUser, require_trigger
 from airflow_whatsapp_flows.plugin.actions import LONGEST_ID, check_origin
 from airflow_whatsapp_flows.plugin.addresses import encode_name
 from airflow_whatsapp_flows.plugin.airflow_tables import retrying_runs_of, why_no_runs
-from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
+from airflow_whatsapp_flows.plugin.ledger_access import find_running, open_ledger
 from airflow_whatsapp_flows.plugin.rendering import query_of
 from airflow_whatsapp_flows.plugin.replay_page import ReplayId, visible_replay
 from airflow_whatsapp_flows.plugin.replay_runs import replay_dag_of
@@ -49,7 +45,7 @@ def retry_contacts(
     """
     with open_ledger() as reader:
         replay = visible_replay(reader, replay_id, user)
-        is_running = _is_running(reader, replay)
+        is_running = replay.id in find_running(reader)
     dag_id = replay_dag_of(replay.flow_id)
     require_trigger(user, dag_id)
     if (asked.response_id and asked.fingerprint) or "\0" in asked.response_id + asked.reason:
@@ -77,12 +73,3 @@ def retry_contacts(
             "page": f"{root}/replays/{encode_name(replay.id)}{query_of(run=run_id)}",
         }
     )
-
-
-def _is_running(ledger: Ledger, replay: Replay) -> bool:
-    """Whether a process sends contacts of a replay now."""
-    try:
-        with ledger.read() as connection:
-            return replay.id in find_running_replays(connection, ledger.file)
-    except LedgerError:
-        return False  # the lock files cannot be opened by this process; the run itself waits for the others

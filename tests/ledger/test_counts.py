@@ -102,7 +102,7 @@ class Walk:
     def purge(self) -> None:
         number = self.random.randrange(14)
         chosen = [DataSelection(person=Person([f"+5255{number:08d}"])), DataSelection(before=self.time - 10)]
-        purge(self.ledger, self.random.choice(chosen))
+        purge(self.ledger, self.random.choice(chosen), "ana")
 
 
 def kill(connection: Connection, claimed: Claim) -> None:

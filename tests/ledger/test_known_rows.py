@@ -122,7 +122,7 @@ def test_a_known_row_with_purged_content_is_purged(ledger: Ledger) -> None:
     first = a_replay(ledger, [response(1)])
     end(ledger, first, [ContactState.COMPLETED])
     later = a_replay(ledger, [response(1)], "later")
-    purge(ledger, DataSelection(replay_no=first.no))
+    purge(ledger, DataSelection(replay_no=first.no), "ana")
 
     assert list(iter_responses(ledger, later)) == [None]
     chosen = walk_again(ledger, later, _SKIPPED)

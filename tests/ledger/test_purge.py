@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 
@@ -11,9 +12,18 @@ from sqlalchemy import select, text
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.person_history import Person, find_person
-from airflow_whatsapp_flows.ledger.purge import DataSelection, StoredData, find_data, purge
+from airflow_whatsapp_flows.ledger.purge import (
+    DataSelection,
+    StoredData,
+    find_data,
+    find_flows_of,
+    find_pending_replays,
+    find_remains,
+    purge,
+)
 from airflow_whatsapp_flows.ledger.schema import identifiers, replays
 from tests.ledger.filling import a_replay, attempt, attempts_of, change, end, response, result, rows_of, states_of
+from tests.ledger.plans import full_scans, record_statements
 
 C, F, P = ContactState.COMPLETED, ContactState.FAILED, ContactState.PENDING
 PHONES = ["+525500000001"]
@@ -33,7 +43,7 @@ def test_purges_personal_data_and_keeps_keys_states_and_times(ledger: Ledger) ->
     data = DataSelection(person=Person(PHONES))
     assert find_data(ledger, data) == StoredData(contacts=1, attempts=2, pending=0, replays=())
 
-    held, gone = purge(ledger, data)
+    held, gone = purge(ledger, data, "ana")
 
     assert (held, gone) == (StoredData(1, 2, 0, ()), True)
     replay = type("Replay", (), {"no": 1})()
@@ -48,14 +58,14 @@ def test_purges_personal_data_and_keeps_keys_states_and_times(ledger: Ledger) ->
     (sent,) = attempts_of(ledger, "r-1")
     assert (sent.result, sent.phone, sent.key, sent.fate, sent.status_code) == (None, None, "key-r-1", "succeeded", 201)
     (in_dag,) = attempts_of(ledger, "run-1")
-    assert (in_dag.result, in_dag.phone, in_dag.origin) == (None, None, '{"dag": "d"}')
+    assert (in_dag.result, in_dag.phone, json.loads(in_dag.origin)["dag"]) == (None, None, "d")
     assert attempts_of(ledger, "r-2")[0].result is not None
     assert find_data(ledger, data) == StoredData(0, 0, 0, ())
 
 
 def test_recognizes_a_purged_response(ledger: Ledger) -> None:
     a_ledger(ledger)
-    purge(ledger, DataSelection(replay_no=1))
+    purge(ledger, DataSelection(replay_no=1), "ana")
 
     again = a_replay(ledger, [response(1, step={"Ask name": "Xochitl"}), response(1, step={"Ask name": "B"})], "again")
 
@@ -70,7 +80,7 @@ def test_purges_one_replay_and_keeps_the_others(ledger: Ledger) -> None:
     other = a_replay(ledger, [response(7)], "other")
     end(ledger, other, [C])
 
-    assert purge(ledger, DataSelection(replay_no=1))[0] == StoredData(2, 2, 0, ())
+    assert purge(ledger, DataSelection(replay_no=1), "ana")[0] == StoredData(2, 2, 0, ())
     assert rows_of(ledger, other)[0].response is not None
     assert attempts_of(ledger, "run-1")[0].phone is not None
 
@@ -82,12 +92,12 @@ def test_purges_contacts_that_ended_before_a_date(ledger: Ledger) -> None:
     with ledger.read() as connection:
         taken = connection.execute(select(replays.c.created_at).where(replays.c.no == 1)).scalar_one()
 
-    held, _ = purge(ledger, DataSelection(before=2000.0))
+    held, _ = purge(ledger, DataSelection(before=2000.0), "ana")
 
     # A contact that was never walked is as old as its replay.
     assert held == StoredData(contacts=2, attempts=3, pending=0, replays=())
     assert rows_of(ledger, other)[0].response is not None
-    assert purge(ledger, DataSelection(before=taken + 1e6))[0].contacts == 2
+    assert purge(ledger, DataSelection(before=taken + 1e6), "ana")[0].contacts == 2
 
 
 def test_purges_ids_of_rejected_rows(ledger: Ledger) -> None:
@@ -95,7 +105,7 @@ def test_purges_ids_of_rejected_rows(ledger: Ledger) -> None:
     end(ledger, replay, [C])
     change(ledger, rows_of(ledger, replay)[1].id, response_id="+525512345678")
 
-    purge(ledger, DataSelection(replay_no=replay.no))
+    purge(ledger, DataSelection(replay_no=replay.no), "ana")
 
     rows = rows_of(ledger, replay)
     assert [row.response_id for row in rows] == ["r-1", None, None]
@@ -109,7 +119,7 @@ def test_keeps_data_of_pending_contacts(ledger: Ledger) -> None:
     second = a_replay(ledger, [response(1)], "second")
     assert states_of(ledger, second) == ["pending"]
 
-    held, _ = purge(ledger, DataSelection(replay_no=first.no))
+    held, _ = purge(ledger, DataSelection(replay_no=first.no), "ana")
 
     assert held == StoredData(contacts=1, attempts=0, pending=1, replays=("second",))
     assert rows_of(ledger, first)[0].response is not None
@@ -129,7 +139,7 @@ def test_removes_the_bytes_from_the_file_and_its_log(tmp_path: Path) -> None:
         needles = [b"777788889999", "Cuauhtémoc".encode()]
         assert all(any(needle in content for content in _files(tmp_path)) for needle in needles)
 
-        held, gone = purge(ledger, DataSelection(person=Person(["+5255777788889999"])))
+        held, gone = purge(ledger, DataSelection(person=Person(["+5255777788889999"])), "ana")
 
         assert (held.contacts, held.attempts, gone) == (1, 1, True)
         assert not [needle for content in _files(tmp_path) for needle in needles if needle in content]
@@ -146,7 +156,7 @@ def test_reports_bytes_that_another_process_can_still_read(
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM whatsapp_flows_contacts").fetchone()
 
-        assert purge(impatient, DataSelection(person=Person(PHONES)))[1] is False
+        assert purge(impatient, DataSelection(person=Person(PHONES)), "ana")[1] is False
         reader.close()
     with sqlite_ledger.read() as connection:
         assert connection.execute(text("PRAGMA integrity_check")).scalar_one() == "ok"
@@ -168,7 +178,7 @@ def test_purges_a_person_by_any_identifier_and_all_identifiers(ledger: Ledger, k
     with ledger.read() as connection:
         person = find_person(connection, kind, value)
 
-    assert purge(ledger, DataSelection(person=person))[0] == StoredData(1, 2, 0, ())
+    assert purge(ledger, DataSelection(person=person), "ana")[0] == StoredData(1, 2, 0, ())
 
     with ledger.read() as connection:
         assert not find_person(connection, kind, value)
@@ -176,3 +186,33 @@ def test_purges_a_person_by_any_identifier_and_all_identifiers(ledger: Ledger, k
     assert left == ["78", "79", "eva@example.com"]
     assert [row.response is None for row in rows_of(ledger, replay)] == [True, False]
     assert attempts_of(ledger, "run-2")[0].result is not None
+
+
+@pytest.mark.parametrize(
+    "origin", [None, "{}", '{"dag_id": "d", "was": {"fate": "}"}}'], ids=["none", "empty", "nested"]
+)
+def test_each_erased_request_says_who_erased_it_and_when(ledger: Ledger, origin: str | None) -> None:
+    a_ledger(ledger)
+    attempt(ledger, "run-2", Fate.SUCCEEDED, phone=PHONES[0], result=result(), origin=origin)
+
+    purge(ledger, DataSelection(person=Person(PHONES)), 'Ana "A" }')
+
+    stored = json.loads(attempts_of(ledger, "run-2")[0].origin)
+    noted = stored.pop("erased")
+    assert (noted["by"], noted["at"] > 1.7e9) == ('Ana "A" }', True)
+    assert stored == json.loads(origin or "{}")
+    assert attempts_of(ledger, "r-2")[0].origin is None
+
+
+def test_a_person_is_looked_for_and_erased_without_reading_the_data_of_others(ledger: Ledger) -> None:
+    a_ledger(ledger)
+    attempt(ledger, "run-3", Fate.SUCCEEDED, result=result(), flow_id="other", identifiers=(("phone", PHONES[0]),))
+    with ledger.read() as connection:
+        person = find_person(connection, "phone", PHONES[0])
+    with record_statements(ledger) as statements:
+        assert find_flows_of(ledger, person) == {"lead", "other"}
+        assert find_remains(ledger, person) == ["r-1", "run-1", "run-3"]
+        assert find_pending_replays(ledger, person) == set()
+        purge(ledger, DataSelection(person=person), "ana")
+    assert full_scans(ledger, statements) == []
+    assert find_flows_of(ledger, person) == set()

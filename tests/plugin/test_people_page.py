@@ -43,9 +43,11 @@ def test_shows_what_was_sent_newest_first(client: TestClient, history: Ledger) -
     text = text_of(page)
     assert "POST crm:443 · 422" in text
     assert [one.split()[0] for one in re.findall(r'data-name="Arrived">([^<]*)', page.text)] == ["unknown", "yes"]
-    assert "<h1>+52 1 55 0000 0001</h1>" in page.text
+    assert "<h1>+52…01</h1>" in page.text
     assert '"error":"call +52…78"' in text
     assert "r-2" not in text
+    assert 'href="/whatsapp-flows/tasks/other/manual__1/create/-1"' in page.text
+    assert all(f'data-name="{name}"' in page.text for name in ("Sent", "Flow", "Request", "Arrived", "Response"))
     assert "+525500000001" not in page.text  # only as it was typed
 
 

@@ -11,10 +11,8 @@ from typing import Any
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger
 from airflow_whatsapp_flows.cli.tables import moment, plain
 from airflow_whatsapp_flows.errors import ReplayError
-from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE, email_key
-from airflow_whatsapp_flows.flow.phones import has_several_phones, looks_like_phone
-from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.person_history import Person, SentAttempt, find_person, find_sent
+from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE
+from airflow_whatsapp_flows.ledger.person_history import Person, SentAttempt, find_sent, get_person
 from airflow_whatsapp_flows.quantities import plural
 
 KINDS = (PHONE, EMAIL, "id", "user_id")
@@ -25,7 +23,7 @@ def find(options: argparse.Namespace) -> int:
     """Print what was sent, oldest first; return 0, even if nothing was sent."""
     kind, value = identifier_of(options)
     with open_ledger(options) as ledger:
-        person = person_of(ledger, kind, value)
+        person = get_person(ledger, kind, value)
         found = list(find_sent(ledger, person)) if person else []
     if options.format == "json":
         print(json.dumps([_as_json(sent) for sent in found], ensure_ascii=False, indent=2))
@@ -47,21 +45,6 @@ def identifier_of(options: argparse.Namespace) -> tuple[str, str]:
         if value is not None:
             return kind, value
     raise ReplayError("specify a person: --phone, --email, --id, or --user-id")
-
-
-def person_of(ledger: Ledger, kind: str, value: str) -> Person:
-    """Find a person in the ledger.
-
-    Raises:
-        ReplayError: the value is not a phone number or e-mail address.
-        LedgerError: the ledger cannot be read.
-    """
-    if kind == PHONE and (has_several_phones(value) or not looks_like_phone(value)):
-        raise ReplayError(f"{value!r} is not a phone number: write it with its country code, such as +525512345678")
-    if kind == EMAIL and email_key(value) is None:
-        raise ReplayError(f"{value!r} is not an e-mail address")
-    with ledger.read() as connection:
-        return find_person(connection, kind, value)
 
 
 def _ledger_identifiers(kind: str, person: Person) -> str:

@@ -81,8 +81,8 @@ for (const part of document.querySelectorAll("[data-refresh]")) {
   setTimeout(refresh, Number(part.dataset.seconds || 5) * 1000, part);
 }
 
-// A change is confirmed in a dialog (a frame of Airflow may not ask with confirm()), and sent with a header that a page
-// of another site cannot set.
+// A change is confirmed in a dialog (a frame of Airflow may not ask with confirm()) or on a page of its own, and sent with
+// a header that a page of another site cannot set.
 const openDialog = (event) => {
   const button = event.target.closest("button[data-dialog]");
   if (button) document.getElementById(button.dataset.dialog).showModal();
@@ -104,7 +104,7 @@ const send = async (event) => {
   const note = form.querySelector("[role=status]");
   const button = form.querySelector("button[type=submit]");
   const dialog = form.closest("dialog");
-  dialog.dataset.stale = "1";
+  if (dialog) dialog.dataset.stale = "1";
   button.disabled = true;
   note.textContent = "Sending …";
   try {
@@ -117,16 +117,18 @@ const send = async (event) => {
     const done = await reply.json();
     note.textContent = done.message;
     if (done.link) {
-      const link = Object.assign(document.createElement("a"), { href: done.link, textContent: "Open it in Airflow" });
-      link.dataset.airflow = "";
+      const text = done.label || "Open it in Airflow";
+      const link = Object.assign(document.createElement("a"), { href: done.link, textContent: text });
+      if (!done.label) link.dataset.airflow = "";
       note.append(" ", link);
     }
     if (done.page) setTimeout(() => location.assign(done.page), 1500);
+    else if (done.label) form.querySelector("a.button")?.remove();
     else if (reply.ok && done.changed) setTimeout(() => location.reload(), 1500);
     else button.disabled = false;
-    if (done.changed === false) delete dialog.dataset.stale;
+    if (dialog && done.changed === false) delete dialog.dataset.stale;
   } catch {
-    note.textContent = "There was no reply. Close this to see whether it was recorded.";
+    note.textContent = `There was no reply. ${dialog ? "Close this" : "Reload the page"} to see whether it was recorded.`;
     button.disabled = false;
   }
 };
