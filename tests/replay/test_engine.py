@@ -141,8 +141,10 @@ def test_responses_of_one_contact_are_sent_in_sequence(tmp_path: Path) -> None:
         run.write_responses({**response(number), "contact": {"phone": f"+5255{number % 5:08}"}} for number in range(60))
         with run.start() as running:
             await_requests(crm, 20)
+            crm.configure(latency_ms=500)  # contacts are left when it stops
             running.signal(signal.SIGTERM)
             assert running.wait(10).status == PENDING
+        crm.configure(latency_ms=10, shares={"unavailable": 0.1})
         assert run.finish().status == 0
 
         response_of = {attempt["key"]: attempt["response_id"] for attempt in run.attempts()}

@@ -32,6 +32,7 @@ def test_sends_nothing_while_the_database_server_is_unreachable(tmp_path: Path, 
         run = Run(tmp_path, crm, own.create_database(), total=400)
         with run.start(reconnect_timeout=1) as running:
             await_requests(crm, 50)
+            crm.configure(latency_ms=500)  # contacts are left when the database server has stopped
             own.stop("immediate")
             gone = len(crm.requests())
             ended = running.wait()
@@ -42,6 +43,7 @@ def test_sends_nothing_while_the_database_server_is_unreachable(tmp_path: Path, 
         assert len(crm.requests()) - gone <= run.concurrency  # what was intended before
 
         own.start()
+        crm.configure()
         assert run.finish().status == 0
         assert set(run.states()) <= {"completed", "in_doubt"}
         assert run.broken_promises(kills=1) == []
@@ -83,6 +85,7 @@ def test_waits_for_a_locked_ledger(tmp_path: Path) -> None:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), total=200)
         with run.start() as running:
             await_requests(crm, 20)
+            crm.configure(latency_ms=500)  # contacts are left when the ledger is locked
             locker = sqlite3.connect(tmp_path / "ledger.db", timeout=10, isolation_level=None)
             locker.execute("BEGIN EXCLUSIVE")
             locked = len(crm.requests())
@@ -90,6 +93,7 @@ def test_waits_for_a_locked_ledger(tmp_path: Path) -> None:
             freed = len(crm.requests())
             locker.execute("ROLLBACK")
             locker.close()
+            crm.configure()
             ended = running.wait()
 
         assert ended.status == 0, ended

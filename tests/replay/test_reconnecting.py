@@ -34,10 +34,12 @@ def test_a_restart_of_the_database_server_puts_no_contact_in_doubt(tmp_path: Pat
         run = Run(tmp_path, crm, private.create_database(), total=600)
         with run.start() as running:
             await_requests(crm, 100)
+            crm.configure(latency_ms=500)  # contacts are left when the database server has stopped
             with private.outage():
                 gone = len(crm.requests())
                 time.sleep(1.5)  # it is away for a while
                 back = len(crm.requests())
+            crm.configure()
             ended = running.wait()
 
         assert ended.status == 0, ended
@@ -85,6 +87,7 @@ def test_a_server_that_stays_away_too_long_ends_the_run(tmp_path: Path, private:
         run = Run(tmp_path, crm, private.create_database(), total=400)
         with run.start(reconnect_timeout=2) as running:
             await_requests(crm, 50)
+            crm.configure(latency_ms=500)  # contacts are left when the database server has stopped
             running.mark()
             private.stop("immediate")
             ended = running.wait()
@@ -94,6 +97,7 @@ def test_a_server_that_stays_away_too_long_ends_the_run(tmp_path: Path, private:
         assert "Traceback" not in ended.errors
         assert 2 <= ended.seconds < 10
         private.start()
+        crm.configure()
         assert run.finish().status == 0
         assert set(run.states()) <= {"completed", "in_doubt"}
         assert run.broken_promises(kills=1) == []
@@ -152,6 +156,7 @@ def test_sigterm_ends_it_within_10_seconds_without_a_database(
         run = Run(tmp_path, crm, private.create_database(), total=400)
         with run.start() as running:
             await_requests(crm, 50)
+            crm.configure(latency_ms=500)  # contacts are left when the database is away
             with away(private):
                 running.signal(signal.SIGTERM)
                 ended = running.wait(20)
