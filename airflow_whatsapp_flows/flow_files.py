@@ -9,7 +9,7 @@ from pathlib import Path
 
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.json_source import MAX_BYTES, JsonSource
-from airflow_whatsapp_flows.flow.loading.load import read_flow
+from airflow_whatsapp_flows.flow.loading.load import check_replay_dag, read_flow
 from airflow_whatsapp_flows.flow.model import Flow
 
 
@@ -24,6 +24,27 @@ def load_flow_file(path: Path, *, in_flows_folder: bool = False) -> Flow:
     Raises:
         FlowFileError: it cannot be read or has faults; lists every fault with line and column.
     """
+    flow, faults, _ = _read_flow_file(path, in_flows_folder)
+    if flow is None or faults:
+        raise FlowFileError(str(path), faults)
+    return flow
+
+
+def check_flow_file(path: Path, *, in_flows_folder: bool = False) -> list[Fault]:
+    """Return every fault of a flow file, and those with which only the flow's own DAG is built.
+
+    Args:
+        path: as for :func:`load_flow_file`.
+        in_flows_folder: as for :func:`load_flow_file`.
+    """
+    try:
+        flow, faults, source = _read_flow_file(path, in_flows_folder)
+    except FlowFileError as error:
+        return list(error.faults)
+    return faults if flow is None or faults else check_replay_dag(flow, source)
+
+
+def _read_flow_file(path: Path, in_flows_folder: bool) -> tuple[Flow | None, list[Fault], JsonSource]:
     if in_flows_folder and _leads_out(path):
         raise FlowFileError(
             str(path), [Fault("it is a link to a file outside the folder of flows; put the file itself there")]
@@ -34,9 +55,7 @@ def load_flow_file(path: Path, *, in_flows_folder: bool = False) -> Flow:
     if in_flows_folder and flow_id not in (None, path.stem) and all(fault.path != ("id",) for fault in faults):
         message = f"the flow {flow_id!r} must be in a file named {flow_id}.json; this one is {path.name}"
         faults = sorted([*faults, Fault(message, ("id",), *source.place(("id",)))], key=_place)
-    if flow is None or faults:
-        raise FlowFileError(str(path), faults)
-    return flow
+    return flow, faults, source
 
 
 def _place(fault: Fault) -> tuple[int, int]:
@@ -64,12 +83,7 @@ def check_folder(folder: Path) -> Iterator[tuple[Path, tuple[Fault, ...]]]:
     files: dict[str, Path] = {}
     ids: dict[str, Path] = {}
     for path in find_flow_files(folder):
-        faults: tuple[Fault, ...] = ()
-        try:
-            load_flow_file(path, in_flows_folder=True)
-        except FlowFileError as error:
-            faults = error.faults
-        yield path, (*faults, *_twins(path, files, ids))
+        yield path, (*check_flow_file(path, in_flows_folder=True), *_twins(path, files, ids))
     if not files:
         raise FlowFileError(str(folder), [Fault("there are no flow files (*.json) in this folder")])
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.json_source import MAX_BYTES, JsonSource
 from airflow_whatsapp_flows.flow.loading.excerpts import excerpt
-from airflow_whatsapp_flows.flow.loading.load import read_flow
+from airflow_whatsapp_flows.flow.loading.load import check_replay_dag, read_flow
 from airflow_whatsapp_flows.flow.reply.excerpt import escape_unprintable
-from airflow_whatsapp_flows.flow_files import check_folder, decode_flow_text, load_flow_file, read_flow_text
+from airflow_whatsapp_flows.flow_files import check_flow_file, check_folder, decode_flow_text, read_flow_text
 from airflow_whatsapp_flows.quantities import plural
 
 _STDIN = "<stdin>"
@@ -38,17 +38,18 @@ def validate(options: argparse.Namespace) -> int:
     return 1 if found else 0
 
 
-def _check(path: Path, texts: dict[str, str]) -> Iterator[tuple[str, tuple[Fault, ...]]]:
+def _check(path: Path, texts: dict[str, str]) -> Iterator[tuple[str, Sequence[Fault]]]:
     """Yield the names of files and their faults."""
     try:
         if str(path) == "-":
             texts[_STDIN] = decode_flow_text(sys.stdin.buffer.read(MAX_BYTES + 1), _STDIN)
-            yield _STDIN, tuple(read_flow(JsonSource(texts[_STDIN]))[1])
+            source = JsonSource(texts[_STDIN])
+            flow, faults = read_flow(source)
+            yield _STDIN, faults if flow is None or faults else check_replay_dag(flow, source)
         elif _is_folder(path):
             yield from ((str(file), faults) for file, faults in check_folder(path))
         else:
-            load_flow_file(path)
-            yield str(path), ()
+            yield str(path), check_flow_file(path)
     except FlowFileError as error:
         yield error.source, error.faults
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any
 
 from airflow.sdk import AssetAny, AssetOrTimeSchedule, CronDataIntervalTimetable
-from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # it has no types
 
 from airflow_whatsapp_flows.dag_factory.airflow_block import read_assets
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.format.replay import AnyAssetFormat, ScheduleFormat
-from airflow_whatsapp_flows.flow.run_schedule import WITHOUT_CATCHUP
-
-_QUARTERLY = ("@quarterly", "0 0 1 */3 *")  # the one preset of Airflow that cron itself lacks
+from airflow_whatsapp_flows.flow.run_schedule import QUARTERLY, WITHOUT_CATCHUP, is_cron, not_cron
 
 
 def build_schedule(schedule: ScheduleFormat | str | None, flow_id: str, timezone: str) -> Any:
@@ -50,27 +46,11 @@ def build_schedule(schedule: ScheduleFormat | str | None, flow_id: str, timezone
     return assets if timetable is None else AssetOrTimeSchedule(timetable=timetable, assets=assets)
 
 
-def is_cron(text: str) -> bool:
-    """Whether a text is a cron expression, or a preset for one, that ever occurs.
-
-    Args:
-        text: such as ``0 3 * * *`` or ``@daily``.
-    """
-    if text == _QUARTERLY[0]:
-        return True
-    try:
-        croniter(text, dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)).get_next()
-    except (CroniterError, ValueError):  # February 30 is valid syntax, but never occurs
-        return False
-    return True
-
-
 def _read_cron(text: str, path: tuple[str, ...], flow_id: str, timezone: str) -> Any:
     if text in WITHOUT_CATCHUP:
         return text
     if not is_cron(text):
         # Airflow would only report this when it stores the DAG, for the entire file.
-        what = f"{text!r} is neither a cron expression such as '0 3 * * *' nor an Airflow preset such as '@daily'"
-        raise FlowFileError(flow_id, [Fault(what, path)])
-    expression = _QUARTERLY[1] if text == _QUARTERLY[0] else text
+        raise FlowFileError(flow_id, [Fault(not_cron(text), path)])
+    expression = QUARTERLY[1] if text == QUARTERLY[0] else text
     return CronDataIntervalTimetable(expression, timezone=timezone)

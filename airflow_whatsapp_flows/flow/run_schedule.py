@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 
 from airflow_whatsapp_flows.flow.run_terms import DATE_TERMS, query_terms, source_terms
 
 WITHOUT_CATCHUP = ("@once", "@continuous")
 """Presets that have no times in the past to catch up with."""
+QUARTERLY = ("@quarterly", "0 0 1 */3 *")
+"""The one preset of Airflow that cron itself lacks."""
 
 
 def cron_of(schedule: object) -> str | None:
@@ -38,3 +41,25 @@ def catches_up(catchup: object, cron: str | None, source: object, query: object)
         *(name for name, _ in (query_terms(query) if isinstance(query, str) else ())),
     }
     return not used.isdisjoint(DATE_TERMS)
+
+
+def is_cron(text: str) -> bool:
+    """Whether a text is a cron expression, or a preset for one, that ever occurs.
+
+    Args:
+        text: such as ``0 3 * * *`` or ``@daily``.
+    """
+    if text == QUARTERLY[0]:
+        return True
+    from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # it has no types
+
+    try:
+        croniter(text, dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)).get_next()
+    except (CroniterError, ValueError):  # February 30 is valid syntax, but never occurs
+        return False
+    return True
+
+
+def not_cron(text: str) -> str:
+    """Say that a text is no cron expression, and what is."""
+    return f"{text!r} is neither a cron expression such as '0 3 * * *' nor an Airflow preset such as '@daily'"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +49,26 @@ def test_reports_every_fault_of_every_file_with_its_location(cli: Cli, write: Wr
     assert not any(line.startswith(str(good)) for line in lines)
     told = [line for line in lines if line.startswith((f"{first}:", f"{second}:"))]
     assert done.err == f"3 files: {len(told)} faults\n"
+
+
+@pytest.mark.parametrize("as_object", [False, True])
+@pytest.mark.parametrize("cron", ["often", "0 0 30 2 *", "61 * * * *"])
+def test_reports_an_impossible_cron_expression(
+    cli: Cli, write: Write, monkeypatch: pytest.MonkeyPatch, cron: str, as_object: bool
+) -> None:
+    schedule = {"cron": cron} if as_object else cron
+    file = write("a_flow.json", {**flow(action("Call")), "replay": {"source": "a.csv", "schedule": schedule}})
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes())))
+
+    for done in (cli("validate", file), cli("validate", file.parent), cli("validate", "-")):
+        assert done.status == 1
+        assert re.search(rf":1:\d+: '{re.escape(cron)}' is neither a cron expression", done.out), done
+
+
+def test_a_cron_expression_that_occurs_is_no_fault(cli: Cli, write: Write) -> None:
+    replay = {"source": "a.csv", "schedule": {"cron": "@quarterly", "assets": ["x-crm://leads"]}}
+
+    assert cli("validate", write("flow.json", {**flow(action("Call")), "replay": replay})).status == 0
 
 
 def test_json_reports_each_fault_for_programs(cli: Cli, write: Write) -> None:

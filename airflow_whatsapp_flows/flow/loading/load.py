@@ -24,7 +24,7 @@ from airflow_whatsapp_flows.flow.loading.block_checks import (
 from airflow_whatsapp_flows.flow.loading.build import build_steps
 from airflow_whatsapp_flows.flow.loading.graph_checks import check_graph, next_steps, references_of
 from airflow_whatsapp_flows.flow.loading.placeholder_limits import check_placeholders, may_have_too_many
-from airflow_whatsapp_flows.flow.loading.schedule_checks import check_schedule
+from airflow_whatsapp_flows.flow.loading.schedule_checks import check_cron, check_schedule
 from airflow_whatsapp_flows.flow.loops import components
 from airflow_whatsapp_flows.flow.model import Action, Flow, Step
 
@@ -117,6 +117,16 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
         source=value,
     )
     return flow, []
+
+
+def check_replay_dag(flow: Flow, source: JsonSource) -> list[Fault]:
+    """Return the faults of a flow that keep the DAG of its replays from being built, but not its own.
+
+    Args:
+        flow: read from the source, without faults.
+        source: its JSON text.
+    """
+    return _locate([], check_cron(flow.source), source)
 
 
 def _read_format(text: str) -> FlowFormat | None:

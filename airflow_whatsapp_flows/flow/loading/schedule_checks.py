@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_whatsapp_flows.flow.json_source import FlowFault, Path
-from airflow_whatsapp_flows.flow.run_schedule import catches_up, cron_of
+from airflow_whatsapp_flows.flow.run_schedule import WITHOUT_CATCHUP, catches_up, cron_of, is_cron, not_cron
 from airflow_whatsapp_flows.flow.run_terms import DATE_TERMS, INTERVAL_TERMS, query_terms, source_terms
 
 _SCHEDULE: Path = ("replay", "schedule")
@@ -41,6 +41,20 @@ def check_schedule(value: Mapping[str, Any]) -> list[FlowFault]:
             why = "the flow's own replays update it" if uri in own else "it is in airflow.outlets, so they update it"
             faults.append(FlowFault(f"this asset would start replays without end: {why}", path))
     return faults
+
+
+def check_cron(value: Mapping[str, Any]) -> list[FlowFault]:
+    """Faults of a cron expression, with which only the DAG of the flow's replays is not built.
+
+    Args:
+        value: the file as plain data, without other faults.
+    """
+    replay = value.get("replay")
+    schedule = replay.get("schedule") if isinstance(replay, dict) else None
+    cron = cron_of(schedule)
+    if cron is None or cron in WITHOUT_CATCHUP or is_cron(cron):
+        return []
+    return [FlowFault(not_cron(cron), _SCHEDULE if cron == schedule else (*_SCHEDULE, "cron"))]
 
 
 def _check_terms(replay: Mapping[str, Any], schedule: object) -> Iterator[FlowFault]:
