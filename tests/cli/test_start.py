@@ -93,7 +93,7 @@ def test_an_interruption_gives_status_130_without_a_traceback(cli: Cli, monkeypa
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(validate, "load_flow_file", interrupt)
+    monkeypatch.setattr(validate, "check_flow_file", interrupt)
 
     done = cli("validate", "flow.json")
 
