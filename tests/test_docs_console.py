@@ -92,7 +92,7 @@ def run(words: list[str], command: Command, monkeypatch: pytest.MonkeyPatch) -> 
             status = main(words[1:])
         except SystemExit as exit_:
             status = int(exit_.code or 0)
-        assert status in (0, 3), f"line {command.line}: exit status {status}"
+        assert status in (0, 3, 4), f"line {command.line}: exit status {status}"
     elif words[0] == "export":
         name, _, value = words[1].partition("=")
         if name != "AIRFLOW_HOME":

@@ -85,8 +85,22 @@ def _add_plan_and_run(inner: argparse._SubParsersAction[argparse.ArgumentParser]
         )
         _add_renamed(command)
         command.add_argument("--note", metavar="TEXT", help="reason for the replay, stored in the ledger")
+        if name == "run":
+            _add_canary(command)
         add_format(command)
         add_ledger_url(command)
+
+
+def _add_canary(command: argparse.ArgumentParser) -> None:
+    canary = command.add_mutually_exclusive_group()
+    canary.add_argument(
+        "--canary",
+        metavar="N",
+        type=whole,
+        help="send only the first N pending contacts, report what the servers answered, and hold the others; on a "
+        "terminal, ask whether to send them too. The same command again sends none of the others",
+    )
+    canary.add_argument("--release", action="store_true", help="send the contacts that --canary has held")
 
 
 def _add_source(command: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, Row, case, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, case, literal, or_, select, true
 
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt, derive_key
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
@@ -164,6 +164,7 @@ class Page:
         identity: how contacts are identified.
         steps: the identities of the flow's steps.
         also: condition that selects other contacts than the pending ones, as if they were to be walked again.
+        last: only rows up to this row number; ``None`` for no limit.
     """
 
     flow_id: str
@@ -175,6 +176,7 @@ class Page:
     identity: IdentityRule = field(default_factory=IdentityRule)
     steps: StepIdentities = field(default_factory=StepIdentities)
     also: ColumnElement[bool] | None = None
+    last: int | None = None
 
 
 def read_pending_contacts(connection: Connection, page: Page) -> list[PendingContact]:
@@ -186,6 +188,7 @@ def read_pending_contacts(connection: Connection, page: Page) -> list[PendingCon
     of_page = (
         contacts.c.replay_no == page.replay_no, contacts.c.chunk == page.chunk, contacts.c.id > page.after,
         is_pending if page.also is None else or_(is_pending, page.also),
+        true() if page.last is None else contacts.c.id <= page.last,
     )  # fmt: skip
     size = size_of(contacts.c.response) + size_of_attempts(page.flow_id, attempts.c.result)
     sizes = select(contacts.c.id, size).where(*of_page).order_by(contacts.c.id).limit(page.size)

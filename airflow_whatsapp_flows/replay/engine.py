@@ -47,6 +47,7 @@ class Engine:
         chunks: where it gets its chunks.
         budget: counts failures, and stops the run if there are too many; by default any number may fail.
         grace: seconds that requests in flight have to finish when a run is stopped.
+        last: row number behind which contacts are held; ``None`` if none are.
         progress: counts so far.
 
     Args:
@@ -70,6 +71,7 @@ class Engine:
         self.chunks = chunks
         self.budget: Budget = FailureBudget()
         self.grace = 7.0
+        self.last: int | None = None
         self.progress = Progress()
         self._ledger = ledger
         self._journal = journal
@@ -310,7 +312,9 @@ class Engine:
                 await self._hungry.wait()
             forced = self._walker.epoch is not None
             flow, steps = self._walker.flow, self._walker.steps
-            page = Page(flow.id, claimed.replay_no, claimed.chunk, after, PAGE, forced, flow.identity, steps)
+            page = Page(
+                flow.id, claimed.replay_no, claimed.chunk, after, PAGE, forced, flow.identity, steps, last=self.last
+            )  # fmt: skip
             contacts, held = await asyncio.to_thread(self._read, page)
             if not contacts:
                 break

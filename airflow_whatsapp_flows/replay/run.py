@@ -12,13 +12,13 @@ from functools import partial
 from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.holds import find_sendable_chunks, last_sendable
 from airflow_whatsapp_flows.ledger.journal import Journal
 from airflow_whatsapp_flows.ledger.outages import is_away
 from airflow_whatsapp_flows.ledger.replays import (
     Replay,
     Tally,
     find_accepted_steps,
-    find_pending_chunks,
     mark_ended,
     mark_started,
     tally,
@@ -57,10 +57,10 @@ async def run_replay(
     settings: RunSettings,
     on_engine: Callable[[Engine], None] = lambda _: None,
 ) -> Progress:
-    """Run the pending contacts of a replay; SIGTERM and SIGINT end it within 10 seconds.
+    """Run the pending contacts of a replay that are not held; SIGTERM and SIGINT end it within 10 seconds.
 
     Args:
-        replay: a sealed replay.
+        replay: a sealed replay, as it is in the ledger now.
         request_sender: connections and settings.
         settings: settings of the run.
         on_engine: called with the engine before it runs, for example to show progress.
@@ -100,7 +100,8 @@ async def run_replay(
         )
         chunks = PendingChunks(partial(_find_chunks, ledger, replay), settings.chunks)
         engine = Engine(ledger, journal, walker, PriorSends(flow, replay, settings.force), chunks, settings.concurrency)
-        engine.budget, engine.grace = budget, settings.grace
+        engine.budget, engine.grace, engine.last = budget, settings.grace, last_sendable(replay)
+        sender.keeps_shapes = engine.last is not None
         on_engine(engine)
         async with stop_on_signals(lambda reason: stop_engine(engine, ledger, reason)):
             with reduce_gc():
@@ -121,7 +122,7 @@ def _host_limits(ledger: Ledger, settings: RunSettings) -> HostLimits:
 
 
 def _find_chunks(ledger: Ledger, replay: Replay) -> list[int]:
-    return ledger.outages.outlast(lambda: find_pending_chunks(ledger, replay.no))
+    return ledger.outages.outlast(lambda: find_sendable_chunks(ledger, replay))
 
 
 def stop_engine(engine: Engine, ledger: Ledger, reason: str) -> None:

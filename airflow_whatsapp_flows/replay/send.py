@@ -58,6 +58,7 @@ class ContactSender:
         journal: writes to the ledger.
         referenced: actions whose reply a later step reads; the content of other successful replies is not kept.
         clock: epoch seconds.
+        keeps_shapes: whether to keep the shape of a reply whose content is not kept.
         stopped: whether no more requests may start.
         rest: waits for a delay of the flow.
         refusals: detects a server that refuses everything; ``None`` to continue regardless.
@@ -73,6 +74,7 @@ class ContactSender:
     journal: Journal
     referenced: frozenset[str]
     clock: Callable[[], float] = time.time
+    keeps_shapes: bool = False
     stopped: bool = False
     rest: Callable[[float], Awaitable[None]] = asyncio.sleep
     refusals: Refusals | None = None
@@ -204,7 +206,7 @@ class ContactSender:
         if not isinstance(note, Note):
             raise TypeError("an exchange is followed by its note")
         keeps = note.effect.step.name in self.referenced
-        return _Judged(note, note.result_for_ledger(keep_content=keeps))
+        return _Judged(note, note.result_for_ledger(keep_content=keeps, keep_shape=self.keeps_shapes))
 
     async def _read(self, judge: Callable[[], _Judged]) -> _Judged:
         async with self._readers:

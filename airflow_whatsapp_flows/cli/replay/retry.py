@@ -48,7 +48,8 @@ def retry(options: argparse.Namespace) -> int:
         check_selection(ledger, replay, flow, choice)
         chosen = walk_again(ledger, replay, choice, flow if is_other else None)
         print(_choice_text(chosen, choice, replay), file=sys.stderr, flush=True)
-        return send_pending(ledger, get_replay(ledger, replay.id), flow, prepared, options)
+        status, _ = send_pending(ledger, get_replay(ledger, replay.id), flow, prepared, options)
+        return status
 
 
 def _flow(replay: Replay, options: argparse.Namespace) -> Flow:

@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow_whatsapp_flows.cli import STOPPED
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger, user_name
+from airflow_whatsapp_flows.cli.replay.canary import check_release, hold_or_release, is_release_wanted, release
 from airflow_whatsapp_flows.cli.replay.progress import Display, Runner, Watched, display, follow, show_reading
 from airflow_whatsapp_flows.cli.replay.settings import Prepared, prepare, replay_request, source_spec
 from airflow_whatsapp_flows.cli.replay.summary import Summary, errors_json, status_json, summary_of, summary_text
@@ -23,9 +24,11 @@ from airflow_whatsapp_flows.errors import FlowsError, LedgerError, LedgerReplace
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.replays import Replay, Tally, find_pending_chunks, tally
+from airflow_whatsapp_flows.ledger.holds import count_sendable, find_sendable_chunks
+from airflow_whatsapp_flows.ledger.replays import Replay, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.quantities import plural
+from airflow_whatsapp_flows.replay.canary import canary_value
 from airflow_whatsapp_flows.replay.create import create_or_resume_replay
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.renames import rename_steps
@@ -44,8 +47,12 @@ def run(options: argparse.Namespace) -> int:
         try:
             _say(f"ledger {ledger.display_url}")
             rename_steps(ledger, flow, options.renamed, user_name())
+            request = replay_request(options, flow, source, prepared)
+            if options.release:
+                check_release(ledger, request)
             with show_reading() as on_rows:
-                replay = create_or_resume_replay(ledger, replay_request(options, flow, source, prepared), on_rows)
+                replay = create_or_resume_replay(ledger, request, on_rows)
+            replay = hold_or_release(ledger, replay, options)
         except LedgerReplacedError:
             raise
         except LedgerError as error:
@@ -56,7 +63,11 @@ def run(options: argparse.Namespace) -> int:
             _say("stopped while reading; nothing was sent; rerun the same command to read from the start")
             return STOPPED
         _check_content(ledger, replay, source)
-        return send_pending(ledger, replay, flow, prepared, options)
+        status, progress = send_pending(ledger, replay, flow, prepared, options)
+        if is_release_wanted(ledger, replay, options, progress):
+            release(ledger, replay)
+            status, _ = send_pending(ledger, get_replay(ledger, replay.id), flow, prepared, options)
+        return status
 
 
 def _check_content(ledger: Ledger, replay: Replay, source: Source) -> None:
@@ -76,50 +87,59 @@ def _check_content(ledger: Ledger, replay: Replay, source: Source) -> None:
     _say(f"{what}: this run sends the rows that the replay has read; run new rows as a separate replay")
 
 
-def send_pending(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, options: argparse.Namespace) -> int:
-    """Send what is pending in a replay, and print the summary.
+def send_pending(
+    ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, options: argparse.Namespace
+) -> tuple[int, Progress]:
+    """Send what is pending in a replay and not held, and print the summary.
 
     Args:
         ledger: the ledger that contains the replay.
-        replay: a sealed replay.
+        replay: a sealed replay, as it is in the ledger now.
         flow: its flow, or a fixed version.
         prepared: how to send.
         options: command-line options: ``format`` and ``ledger``.
 
     Returns:
-        The exit status: 0 every contact completed or skipped, 3 some failed, rejected or in doubt, 4 some pending.
+        The exit status: 0 every contact completed or skipped, 3 some failed, rejected or in doubt, 4 some pending. And
+        the progress of the run.
     """
     before = tally(ledger, replay.no)
     pending = before.states[ContactState.PENDING]
+    sendable = count_sendable(ledger, replay, pending)
     progress = Progress()
-    if pending:
-        ended = before.total - pending
-        _say(f"replay {replay.id}: {plural(pending, 'contact')} to send{f', {ended:,} ended before' if ended else ''}")
+    if sendable:
+        ended, held = before.total - pending, pending - sendable
+        parts = [f"{plural(sendable, 'contact')} to send"]
+        parts += [f"{ended:,} ended before"] if ended else []
+        parts += [f"{held:,} held"] if held else []
+        _say(f"replay {replay.id}: {', '.join(parts)}")
         try:
-            progress = _send(ledger, replay, flow, prepared, before)
+            progress = _send(ledger, replay, flow, prepared, (before.total - held, sendable))
         except LedgerReplacedError as error:
             _say(str(error))
             _say("then rerun the same command: it sends what is pending")
-            return STOPPED
+            return STOPPED, progress
         except FlowsError as error:
             progress.stopped = str(error)
         except KeyboardInterrupt:
             progress.stopped = "interrupted"
+    elif pending:
+        _say(f"the canary of the replay {replay.id} has ended, and the others are held; nothing was sent")
     elif replay.started_at is not None or replay.ended_at is not None:
         _say(f"the replay {replay.id} has already ended; nothing was sent")
-    return _print_summary(ledger, replay, progress, options)
+    return _print_summary(ledger, replay, progress, options), progress
 
 
-def _send(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, before: Tally) -> Progress:
-    pending = before.states[ContactState.PENDING]
-    workers = count_workers(prepared, pending, len(find_pending_chunks(ledger, replay.no)))
+def _send(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, counts: tuple[int, int]) -> Progress:
+    total, pending = counts
+    workers = count_workers(prepared, pending, len(find_sendable_chunks(ledger, replay)))
     settings = replace(prepared.run, force=replay.is_forced, workers=workers)
 
     async def send_all(where: Display) -> Progress:
         following: list[asyncio.Task[None]] = []
 
         def on_start(runner: Runner) -> None:
-            watched = Watched(runner, before.total, before.total - pending)
+            watched = Watched(runner, total, total - pending)
             following.append(asyncio.create_task(follow(where, watched)))
 
         try:
@@ -177,6 +197,7 @@ def _as_json(summary: Summary, progress: Progress) -> dict[str, Any]:
         "postponed": dict(progress.postponed),
         "postponed_until": f"{progress.first_until:%Y-%m-%dT%H:%M:%SZ}" if progress.first_until else None,
         "errors": errors_json(summary),
+        **({} if summary.canary is None else {"canary": canary_value(summary.canary)}),
     }
 
 

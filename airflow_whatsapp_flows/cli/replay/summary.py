@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_whatsapp_flows.cli import STOPPED, UNFINISHED
+from airflow_whatsapp_flows.cli.replay.canary import canary_lines
 from airflow_whatsapp_flows.cli.tables import moment, plain, table
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.model import Flow
@@ -22,10 +23,12 @@ from airflow_whatsapp_flows.ledger.groups import (
     oldest_in_doubt,
     reason_groups,
 )
+from airflow_whatsapp_flows.ledger.holds import count_sendable
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.quantities import duration, plural
 from airflow_whatsapp_flows.replay.budget import too_many_handled
+from airflow_whatsapp_flows.replay.canary import CanaryReport, canary_report
 from airflow_whatsapp_flows.replay.next_steps import SHOW_IN_DOUBT, next_steps
 from airflow_whatsapp_flows.replay.report import (
     counts_of,
@@ -60,6 +63,8 @@ class Summary:
         in_doubt: response id and end time of the contact in doubt for longest.
         too_many_handled: why it is not a success although its contacts completed.
         delivery: delivery of each action in its flow.
+        held: number of pending contacts that are held.
+        canary: what came of its canary, while contacts are held behind it.
         ledger_words: command-line arguments that name its ledger.
     """
 
@@ -70,6 +75,8 @@ class Summary:
     in_doubt: tuple[str, float] | None
     too_many_handled: str | None
     delivery: Mapping[str, Delivery]
+    held: int
+    canary: CanaryReport | None
     flow: Flow | None
     ledger_words: str
 
@@ -95,6 +102,7 @@ def summary_of(ledger: Ledger, replay: Replay, options: argparse.Namespace) -> S
         LedgerError: the ledger cannot be read.
     """
     flow, counted = flow_of_replay(replay), tally(ledger, replay.no)
+    pending = counted.states[ContactState.PENDING]
     limit = options.max_handled_errors if hasattr(options, "max_handled_errors") else None
     limit = replay.options.get("max_handled_errors") if limit is None else limit
     if limit is None and flow is not None and flow.replay is not None:
@@ -107,6 +115,8 @@ def summary_of(ledger: Ledger, replay: Replay, options: argparse.Namespace) -> S
         in_doubt=oldest_in_doubt(ledger, replay.no),
         too_many_handled=too_many_handled(limit, counted),
         delivery=deliveries_of(flow),
+        held=pending - count_sendable(ledger, replay, pending),
+        canary=canary_report(ledger, replay),
         flow=flow,
         ledger_words=_ledger_words(ledger, options),
     )
@@ -156,6 +166,7 @@ def summary_text(summary: Summary) -> str:
         lines += ["", f"not a success: {summary.too_many_handled}"]
     lines += [line for group in summary.reasons for line in _reason_lines(group)]
     lines += [line for group in summary.errors for line in _error_lines(summary, group)]
+    lines += ["", *canary_lines(summary.canary)] if summary.canary is not None else []
     following = list(_next_lines(summary))
     if following:
         lines += ["", "next steps", *(f"  {line}" for line in following)]
@@ -199,9 +210,12 @@ def _error_lines(summary: Summary, group: ErrorGroup) -> Iterator[str]:
 
 def _next_lines(summary: Summary) -> Iterator[str]:
     states, id_ = summary.tally.states, summary.replay.id
-    if states[ContactState.PENDING] or not summary.replay.sealed:
-        pending = states[ContactState.PENDING]
-        yield f"{plural(pending, 'contact')} pending: rerun the same command with {shlex.quote(f'--replay-id={id_}')}"
+    sendable, named = states[ContactState.PENDING] - summary.held, shlex.quote(f"--replay-id={id_}")
+    if sendable or not summary.replay.sealed:
+        yield f"{plural(sendable, 'contact')} pending: rerun the same command with {named}"
+    if summary.held:
+        instead = "--release in place of --canary" if summary.canary is not None else "--release"
+        yield f"{plural(summary.held, 'contact')} held: rerun the same command with {named} and {instead} to send them"
     for step in next_steps(summary.tally, summary.errors, summary.delivery):
         after = f", or {step.or_else}" if step.or_else else ""
         if step == SHOW_IN_DOUBT and summary.in_doubt:

@@ -19,6 +19,7 @@ from airflow_whatsapp_flows.flow.delivery.decision import Attempt, SendNext, Set
 from airflow_whatsapp_flows.flow.delivery.rule import RetryRule, fate_of
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
+from airflow_whatsapp_flows.flow.reply.shape import ReplyShape
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse, Reply, TransportFailure
 from airflow_whatsapp_flows.flow.walk.perform import SendAction
 
@@ -104,18 +105,20 @@ class Note(Struct, frozen=True):
     effect: SendAction
     attempt: Attempt
 
-    def result_for_ledger(self, *, keep_content: bool = True) -> str | None:
+    def result_for_ledger(self, *, keep_content: bool = True, keep_shape: bool = False) -> str | None:
         """Return the result as the ledger stores it: JSON, with sensitive values hidden.
 
         Args:
             keep_content: whether to store what a successful reply contained.
+            keep_shape: whether to store its shape instead.
         """
         result = self.attempt.result
         if result is None:
             return None
         value = self.effect.veil.hide(result).as_value()
         if not keep_content and self.attempt.fate is Fate.SUCCEEDED:
-            value["response"], value["headers"] = None, {}
+            shape = {"shape": ReplyShape.of(result.response, result.headers).as_value()} if keep_shape else {}
+            value = {**value, "response": None, "headers": {}, **shape}
         return msgspec.json.encode(value).decode()
 
 

@@ -12,7 +12,8 @@ from typing import TypeVar, cast
 from airflow_whatsapp_flows import errors
 from airflow_whatsapp_flows.errors import FlowsError, LedgerError, LedgerReplacedError, ReplayError
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.replays import Replay, find_pending_chunks, tally
+from airflow_whatsapp_flows.ledger.holds import find_sendable_chunks
+from airflow_whatsapp_flows.ledger.replays import Replay, tally
 from airflow_whatsapp_flows.replay.budget import FailureBudget
 from airflow_whatsapp_flows.replay.pending_chunks import LOOK_AGAIN_SECONDS
 from airflow_whatsapp_flows.replay.progress import Progress
@@ -264,7 +265,7 @@ class Supervisor:
         return failure_budget(await self._read(lambda: tally(self._ledger, self._replay.no)), self._settings)
 
     async def _find_pending(self) -> list[int]:
-        return await self._read(lambda: find_pending_chunks(self._ledger, self._replay.no))
+        return await self._read(lambda: find_sendable_chunks(self._ledger, self._replay))
 
     async def _read(self, work: Callable[[], T]) -> T:
         """Read from the ledger, when its server is there."""

@@ -138,7 +138,7 @@ async def run(workers: Supervisor) -> None:
 async def test_a_ledger_that_fails_while_all_workers_wait_ends_the_run(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail(monkeypatch, "find_pending_chunks", LedgerError("the disk is gone"), range(1, 100))
+    fail(monkeypatch, "find_sendable_chunks", LedgerError("the disk is gone"), range(1, 100))
     workers = setting.workers(ALL_BUSY)
 
     with pytest.raises(LedgerError, match="the disk is gone"):
@@ -150,7 +150,7 @@ async def test_a_ledger_that_fails_while_all_workers_wait_ends_the_run(
 async def test_workers_wait_for_a_server_that_is_away_while_chunks_are_busy(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = fail(monkeypatch, "find_pending_chunks", away(), range(1, 3), then=[])
+    calls = fail(monkeypatch, "find_sendable_chunks", away(), range(1, 3), then=[])
 
     await run(setting.workers(ALL_BUSY))
 
