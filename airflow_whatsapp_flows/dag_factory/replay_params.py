@@ -10,12 +10,12 @@ from airflow.sdk import Param
 from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.model import Action, Flow
 
-STATES = ("failed", "in_doubt", "completed", "skipped")
+STATES = ("failed", "in_doubt", "completed", "skipped", "pending")
 """States that a retry can select; a process that only parses DAG files doesn't import the ledger, which knows them."""
 
 RETRY = (
     "{{ {'retry_of': params.retry_of, 'states': params.states, 'steps': params.steps, "
-    "'fingerprint': params.fingerprint, 'responses': params.responses} | tojson }}"
+    "'fingerprint': params.fingerprint, 'responses': params.responses, 'handled': params.handled} | tojson }}"
 )
 """Template of what a run retries."""
 
@@ -50,10 +50,20 @@ def _retry_params(flow: Flow) -> dict[str, Param]:
             "instead of the source, send selected contacts of this replay again; requests that succeeded, or may have "
             "been applied, are not sent again",
         ),
-        "states": _texts("Retry: states", "only contacts in these states; default: failed, or with steps any", STATES),
+        "states": _texts(
+            "Retry: states",
+            "only contacts in these states; default: failed, or with steps any; `pending` alone resumes the replay",
+            STATES,
+        ),
         "steps": _texts("Retry: steps", "only contacts whose last attempt of one of these was an error", actions),
         "fingerprint": _text("Retry: fingerprint", "only contacts with this error, as shown on the replay's page"),
         "responses": _texts("Retry: responses", "only contacts with these response ids, one per line"),
+        "handled": Param(
+            False,
+            type="boolean",
+            title="Retry: handled errors",
+            description="only contacts with an error that an error exit handled, in any ended state",
+        ),
     }
 
 

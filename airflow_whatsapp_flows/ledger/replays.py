@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -260,9 +261,22 @@ def tally(ledger: Ledger, replay_no: int, only: Sequence[int] | None = None) -> 
         columns = (total(rows.contacts), total(rows.handled_errors), total(rows.handled), total(rows.unanswered))
         found = connection.execute(select(rows.state, *columns).group_by(rows.state)).all()
         requests = connection.execute(count_requests(replay_no, only)).scalar_one()
-    by_state = {ContactState(state): count for state, count, *_ in found}
+    return tally_of(found, requests)
+
+
+def tally_of(counted: Iterable[Sequence[Any]], requests: int) -> Tally:
+    """Return the progress of a replay.
+
+    Args:
+        counted: states, with the numbers of contacts, handled errors, contacts with handled errors, and unanswered.
+        requests: number of requests.
+    """
+    found = list(counted)
+    by_state: Counter[ContactState] = Counter()
+    for state, count, *_ in found:
+        by_state[ContactState(state)] += count
     return Tally(
-        total=sum(by_state.values()),
+        total=by_state.total(),
         states={state: by_state.get(state, 0) for state in ContactState},
         handled_errors=sum(row[2] for row in found),
         handled=sum(row[3] for row in found if row[0] == ContactState.COMPLETED.value),

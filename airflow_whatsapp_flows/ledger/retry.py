@@ -36,7 +36,8 @@ class RetrySelection:
     """Selects contacts to walk again: all given conditions must hold.
 
     Attributes:
-        states: in one of these states; by default ``failed``, or with ``steps`` any ended state.
+        states: in one of these states; by default ``failed``, or with ``steps`` any ended state. ``pending`` alone
+            selects nothing: what is pending is walked anyway.
         steps: names of actions; the last attempt of one of them was an error.
         fingerprint: fingerprint of the contact's last error.
         responses: ids of responses.

@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.claims import exclusive
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.replays import Replay, find_replay, tally
+from airflow_whatsapp_flows.ledger.replays import Replay, change_flow, find_replay, tally
 from airflow_whatsapp_flows.ledger.retry import (
     RetryResult,
     RetrySelection,
@@ -57,6 +57,7 @@ class RetryParams(msgspec.Struct, frozen=True):
         steps: names of actions whose last attempt was an error.
         fingerprint: of their error.
         responses: ids of their responses.
+        handled: whether to retry those with an error that an error exit handled, in any ended state.
     """
 
     retry_of: str | None = None
@@ -64,6 +65,7 @@ class RetryParams(msgspec.Struct, frozen=True):
     steps: list[str] | None = None
     fingerprint: str | None = None
     responses: list[str] | None = None
+    handled: bool | None = None
 
     @property
     def selection(self) -> RetrySelection:
@@ -73,13 +75,14 @@ class RetryParams(msgspec.Struct, frozen=True):
             ReplayError: there is no such state.
         """
         for state in self.states or ():
-            if state not in RETRIABLE:
+            if state not in (*RETRIABLE, ContactState.PENDING.value):
                 raise ReplayError(f"states: a retry can't select {state!r}{did_you_mean(state, RETRIABLE)}")
         return RetrySelection(
             states=[ContactState(state) for state in self.states or ()],
             steps=self.steps or (),
             fingerprint=self.fingerprint or None,
             responses=self.responses or (),
+            handled_errors=bool(self.handled),
         )
 
 
@@ -100,7 +103,7 @@ def read_retry(text: str | None) -> RetryParams | None:
         raise ReplayError(f"the params of a retry are invalid: {error}") from None
     if params.retry_of:
         return params
-    given = [name for name in ("states", "steps", "fingerprint", "responses") if getattr(params, name)]
+    given = [name for name in ("states", "steps", "fingerprint", "responses", "handled") if getattr(params, name)]
     if given:
         raise ReplayError(
             f"{', '.join(given)}: set the id of the replay in retry_of too; without it, a run replays its source"
@@ -150,7 +153,9 @@ def plan_retry(
         choice = replaced(choice, or_failed_in=earlier.number)
     changed = _changed_flow(replay, flow)
     found = find_selected(ledger, replay, choice, changed)
-    if not found.result.contacts and earlier is None:
+    pending = tally(ledger, replay.no).states[ContactState.PENDING]
+    resumes = _is_resume(choice) and pending > 0
+    if not found.result.contacts and earlier is None and not resumes:
         raise ReplayError(_why_nothing(replay, found.result, choice))
     if not dry:
         selection = {name: value for name, value in msgspec.structs.asdict(params).items() if value}
@@ -163,7 +168,6 @@ def plan_retry(
             is_known_selected=bool(found.known),
         )
         store_planned_retry(ledger, replay.no, run, planned, found)
-    pending = tally(ledger, replay.no).states[ContactState.PENDING]
     parts = [f"of {replay.id}: {selection_text(choice)}"]
     parts += [f"and {plural(pending, 'contact')} that {'is' if pending == 1 else 'are'} pending"] if pending else []
     parts += [left_out_text(found.result)] if found.left_out else []
@@ -218,6 +222,9 @@ def resume_retry(
                 load_step_identities(ledger, replay, changed, states=())  # refuses an unconfirmed rename
             choice = replaced(_choice_of(retry, -retry.number), chunks=of_chunks)
             chosen = walk_again(ledger, replay, choice, changed)
+        elif (changed := _changed_flow(replay, flow)) is not None:  # only pending contacts are walked
+            load_step_identities(ledger, replay, changed, states=())
+            change_flow(ledger, replay.no, changed.source_for_storage)
     return get_replay(ledger, replay_id), chosen
 
 
@@ -245,10 +252,17 @@ def _choice_of(retry: PlannedRetry, number: int) -> RetrySelection:
 def _why_nothing(replay: Replay, result: RetryResult, choice: RetrySelection) -> str:
     if result.left_out:
         return f"nothing can be sent again: {left_out_text(result)}; {how_to_include(replay)}"
+    if _is_resume(choice):
+        return f"nothing to resume: no contact of the replay {replay.id!r} is pending"
     others = others_text(result, "states")
     reasons = [f"no contact of the replay {replay.id!r} matches {selection_text(choice)!r}"]
     reasons += [purged_text(result)] if result.purged else []
     return "; ".join([*reasons, *([others] if others and not result.purged else [])])
+
+
+def _is_resume(choice: RetrySelection) -> bool:
+    """Whether a retry selects no ended contact: it sends what is pending."""
+    return set(choice.states) == {ContactState.PENDING}
 
 
 def _changed_flow(replay: Replay, flow: Flow) -> Flow | None:

@@ -41,9 +41,18 @@ def may_see_import_errors(user: Any) -> bool:
 
 def may_trigger(user: Any, dag_id: str) -> bool:
     """Whether a user may create runs of a DAG; Airflow's REST API asks the same."""
+    return _is_authorized_for_runs(user, dag_id, "POST")
+
+
+def may_stop(user: Any, dag_id: str) -> bool:
+    """Whether a user may mark runs of a DAG as failed; Airflow's REST API asks the same."""
+    return _is_authorized_for_runs(user, dag_id, "PUT")
+
+
+def _is_authorized_for_runs(user: Any, dag_id: str, method: Literal["POST", "PUT"]) -> bool:
     details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
     manager = get_auth_manager()
-    return bool(manager.is_authorized_dag(method="POST", access_entity=DagAccessEntity.RUN, details=details, user=user))
+    return bool(manager.is_authorized_dag(method=method, access_entity=DagAccessEntity.RUN, details=details, user=user))
 
 
 def require_trigger(user: Any, dag_id: str) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from airflow.models.dag import DagModel, DagTag
 from airflow.models.dagrun import DagRun, DagRunNote
 from airflow.models.errors import ParseImportError
 from airflow.utils.session import create_session
-from sqlalchemy import func, select
+from airflow.utils.state import DagRunState
+from sqlalchemy import and_, case, func, select
 
 from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX, TAG
 
@@ -23,6 +25,7 @@ _MARK = "FlowFileError: "
 _FAULT = re.compile(r"(?P<file>.+?\.json):(?P<line>\d+):(?P<column>\d+): (?P<message>.*)")
 _FAULT_WITHOUT_LINE = re.compile(r"(?P<file>.+?\.json):(?P<where>[^:]*): (?P<message>.*)")
 _MOST_ERRORS = 50  # import errors read
+_MOST_RUNS = 20_000  # counted for a chart
 _MOST_TEXT = 100_000  # characters of one
 
 
@@ -122,6 +125,36 @@ def _last_runs(session: Any, dag_ids: Collection[str]) -> Mapping[str, Any]:
     newest = select(func.max(DagRun.id)).where(DagRun.dag_id.in_(list(dag_ids))).group_by(DagRun.dag_id)
     query = select(DagRun.dag_id, DagRun.run_id, DagRun.state, DagRun.start_date, DagRun.queued_at)
     return {row.dag_id: row for row in session.execute(query.where(DagRun.id.in_(newest))).all()}
+
+
+def count_runs(dag_ids: Collection[str], times: Sequence[float]) -> dict[str, list[tuple[int, int]]]:
+    """Count the latest ended runs of some DAGs between given times, by when they were to run.
+
+    Args:
+        dag_ids: ids of the DAGs.
+        times: epoch seconds, in order.
+
+    Returns:
+        By DAG, and between each two times: how many succeeded, and how many failed.
+    """
+    moments = [dt.datetime.fromtimestamp(one, dt.timezone.utc) for one in times]
+    ended = (DagRunState.SUCCESS, DagRunState.FAILED)
+    latest = (
+        select(DagRun.dag_id, DagRun.state, DagRun.run_after)
+        .where(DagRun.dag_id.in_(list(dag_ids)), DagRun.run_after >= moments[0], DagRun.state.in_(ended))
+        .order_by(DagRun.run_after.desc())
+        .limit(_MOST_RUNS)
+    ).subquery()
+    between = [
+        func.sum(
+            case((and_(latest.c.state == state, latest.c.run_after >= start, latest.c.run_after < end), 1), else_=0)
+        )
+        for start, end in pairwise(moments)
+        for state in ended
+    ]
+    with create_session() as session:
+        rows = session.execute(select(latest.c.dag_id, *between).group_by(latest.c.dag_id)).all()
+    return {dag_id: list(zip(numbers[::2], numbers[1::2], strict=True)) for dag_id, *numbers in rows}
 
 
 def run_states(dag_id: str, run_ids: Collection[str]) -> dict[str, tuple[str, str]]:

@@ -105,10 +105,12 @@ def _answers(contact: Contact, flow: Flow | None) -> str | None:
     return text_block(json.dumps(mask_answers(contact.response, flow), ensure_ascii=False, indent=2), _ANSWERS)
 
 
-def _retries(contact: Contact, delivery: Mapping[str, Delivery]) -> list[ContactState]:
-    """Return the state of a contact if it can be retried."""
+def _retries(contact: Contact, delivery: Mapping[str, Delivery]) -> list[str]:
+    """Return how a contact can be retried: by its state, or as ``handled``."""
     is_open = contact.state is ContactState.IN_DOUBT and may_repeat(contact.error, delivery)
-    return [contact.state] if contact.state is ContactState.FAILED or is_open else []
+    if contact.state is ContactState.FAILED or is_open:
+        return [contact.state.value]
+    return ["handled"] if contact.state is ContactState.COMPLETED and contact.handled_errors else []
 
 
 def _commands(replay: Replay, contact: Contact) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from airflow_whatsapp_flows.errors import ConnectionConfigError, Fault, FlowFile
 from airflow_whatsapp_flows.flow.loading.excerpts import excerpt
 from airflow_whatsapp_flows.flow_files import read_flow_text
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.ended_contacts import count_ended_of_flows
 from airflow_whatsapp_flows.ledger.reader import MissingLedgerError
 from airflow_whatsapp_flows.ledger.recent_replays import (
     RecentReplay,
@@ -23,7 +25,8 @@ from airflow_whatsapp_flows.ledger.recent_replays import (
 )
 from airflow_whatsapp_flows.plugin.access import CurrentUser, may_see_import_errors, readable
 from airflow_whatsapp_flows.plugin.addresses import SearchText
-from airflow_whatsapp_flows.plugin.airflow_tables import FileFault, FlowDag, file_faults, flow_dags
+from airflow_whatsapp_flows.plugin.airflow_tables import FileFault, FlowDag, count_runs, file_faults, flow_dags
+from airflow_whatsapp_flows.plugin.charts import DAY, Chart, chart_of_week
 from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
 from airflow_whatsapp_flows.plugin.rendering import page
 
@@ -33,6 +36,8 @@ _LAST = 10  # replays on the first page
 _REPLAYS = 50
 _FLOWS = 50
 _FAULTS = 20
+_DAYS = 7
+_NOTHING = ((0, 0),) * _DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +62,14 @@ class LedgerState:
         problem: why it cannot be read; empty if it can.
         replays: the last replays that the user may see.
         latest: the last replay of each flow.
+        week: how many contacts of each flow ended on each of the last days, in replays: without and with an error.
     """
 
     is_missing: bool = False
     problem: str = ""
     replays: Sequence[RecentReplay] = ()
     latest: Mapping[str, RecentReplay] | None = None
+    week: Mapping[str, Sequence[tuple[int, int]]] | None = None
 
 
 @router.get("/")
@@ -75,6 +82,8 @@ def overview(
     """Show the last replays, the flow files with faults, and the flows."""
     flows, following = _readable_dags(user, after, q)
     faults = file_faults() if may_see_import_errors(user) else []
+    now = time.time()
+    ledger = _ledger_state(user, flows, now)
     return page(
         request,
         "overview.html",
@@ -85,7 +94,8 @@ def overview(
         broken={Path(fault.file).stem for fault in faults},
         faults=_excerpts(faults[:_FAULTS]),
         more_faults=max(0, len(faults) - _FAULTS),
-        ledger=_ledger_state(user, flows),
+        ledger=ledger,
+        charts=_charts(flows, ledger.week or {}, now),
     )
 
 
@@ -130,12 +140,31 @@ def _readable_dags(user: Any, after: str, text: str) -> tuple[list[FlowDag], str
         after = some[-1].id
 
 
-def _ledger_state(user: Any, flows: Sequence[FlowDag]) -> LedgerState:
+def _charts(
+    flows: Sequence[FlowDag], replayed: Mapping[str, Sequence[tuple[int, int]]], now: float
+) -> dict[str, Chart]:
+    """Return a chart of the last days of each flow that sent something, by replays and DAG runs."""
+    in_runs = count_runs([flow.id for flow in flows], _times(now))
+    charts = {}
+    for flow in flows:
+        days = [*zip(replayed.get(flow.id, _NOTHING), in_runs.get(flow.id, _NOTHING), strict=True)]
+        chart = chart_of_week([(one[0] + other[0], one[1] + other[1]) for one, other in days], now)
+        if chart.total:
+            charts[flow.id] = chart
+    return charts
+
+
+def _times(now: float) -> list[float]:
+    return [now - DAY * number for number in range(_DAYS, -1, -1)]
+
+
+def _ledger_state(user: Any, flows: Sequence[FlowDag], now: float) -> LedgerState:
     try:
         with open_ledger() as ledger:
             return LedgerState(
                 replays=recent_replays(ledger, _LAST, flow_ids=_readable_flows(user, ledger)),
                 latest=latest_of_flows(ledger, [flow.id for flow in flows]),
+                week=count_ended_of_flows(ledger, [flow.id for flow in flows], _times(now)),
             )
     except MissingLedgerError:
         return LedgerState(is_missing=True)

@@ -15,16 +15,19 @@ from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.contact_pages import ContactFilter, ContactPage, find_by_identifier, find_contacts
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.ended_contacts import EndedContacts, tally_over_time
 from airflow_whatsapp_flows.ledger.groups import ErrorGroup, error_groups, reason_groups
-from airflow_whatsapp_flows.ledger.replays import Replay, Tally, find_replay, tally
+from airflow_whatsapp_flows.ledger.holds import last_sendable
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally, find_replay
 from airflow_whatsapp_flows.ledger.results import contact_results
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.plugin.access import CurrentUser, may
+from airflow_whatsapp_flows.plugin.access import CurrentUser, may, may_stop
 from airflow_whatsapp_flows.plugin.addresses import SearchText, name_in_path
+from airflow_whatsapp_flows.plugin.charts import Chart, chart_over_time
 from airflow_whatsapp_flows.plugin.download import Download, blocks
-from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
+from airflow_whatsapp_flows.plugin.ledger_access import find_running, open_ledger
 from airflow_whatsapp_flows.plugin.rendering import page
-from airflow_whatsapp_flows.plugin.replay_runs import find_retries, find_runs, retry_access
+from airflow_whatsapp_flows.plugin.replay_runs import find_retries, find_runs, replay_dag_of, retry_access, sending_runs
 from airflow_whatsapp_flows.replay.commands import why_not_copyable
 from airflow_whatsapp_flows.replay.next_steps import NextStep, next_steps, next_steps_of_group
 from airflow_whatsapp_flows.replay.report import deliveries_of, flow_of_replay, label_of, mask_response, suggestion_of
@@ -48,12 +51,14 @@ class ProgressView:
         seconds: how long it has run.
         rate: contacts per second since it started; ``None`` if it has not.
         left: seconds until it ends at that rate; ``None`` if it is not running.
+        chart: when its contacts ended; ``None`` if they did at about the same time.
     """
 
     tally: Tally
     seconds: float
     rate: float | None
     left: float | None
+    chart: Chart | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class ShownError:
         suggestion: the next step.
         answers: masked answers of the first contact; ``None`` if they were purged.
         commands: what can be done next, and the command for it.
-        retries: states of its contacts that can be retried.
+        retries: which of its contacts can be retried: states, or ``handled``.
     """
 
     group: ErrorGroup
@@ -74,7 +79,7 @@ class ShownError:
     suggestion: str
     answers: Any
     commands: Sequence[tuple[str, str]]
-    retries: Sequence[ContactState]
+    retries: Sequence[str]
 
 
 def visible_replay(ledger: Ledger, replay_id: str, user: Any) -> Replay:
@@ -117,9 +122,10 @@ def show_replay(
             contacts = ContactPage(find_by_identifier(ledger, replay.no, replay.flow_id, find), None)
         else:
             contacts = find_contacts(ledger, replay.no, chosen, _place(after), _CONTACTS)
-        progress = _progress(replay, tally(ledger, replay.no))
+        progress = _progress(replay, *tally_over_time(ledger, replay.no))
         errors = error_groups(ledger, replay, _ERRORS + 1)
         reasons = reason_groups(ledger, replay.no)
+        control = _find_control(user, ledger, replay, progress.tally)
     flow = flow_of_replay(replay)
     delivery = deliveries_of(flow)
     steps = list(next_steps(progress.tally, errors, delivery))
@@ -149,6 +155,7 @@ def show_replay(
         commands=_commands(replay, steps),
         retries=_retries(steps),
         access=retry_access(user, replay.flow_id),
+        control=control,
         no_commands=why_not_copyable(replay.id),
         runs=find_runs(user, replay.flow_id, [run_of_replay(replay.flow_id, replay.id) or ""]),
         retried_by=find_retries(user, replay, request.query_params.get("run", "")),
@@ -160,7 +167,7 @@ def show_progress(request: Request, replay_id: str = ReplayId, user: Any = Curre
     """Return the progress alone, for a page that is open while the replay runs."""
     with open_ledger() as ledger:
         replay = visible_replay(ledger, replay_id, user)
-        progress = _progress(replay, tally(ledger, replay.no))
+        progress = _progress(replay, *tally_over_time(ledger, replay.no))
     retried_by = find_retries(user, replay, request.query_params.get("run", ""))
     return page(request, "progress.html", replay=replay, progress=progress, retried_by=retried_by, is_part=True)
 
@@ -201,12 +208,23 @@ def _place(after: str) -> tuple[int, int]:
     return place
 
 
-def _progress(replay: Replay, counted: Tally) -> ProgressView:
+def _find_control(user: Any, ledger: Ledger, replay: Replay, counted: Tally) -> str:
+    """Return what a user can do with a replay as a whole: ``stop``, ``resume``, or nothing."""
+    if sending_runs(replay):
+        return "stop" if may_stop(user, replay_dag_of(replay.flow_id)) else ""
+    if not replay.sealed or not counted.states[ContactState.PENDING] or last_sendable(replay) is not None:
+        return ""
+    is_possible = retry_access(user, replay.flow_id).is_possible and replay.id not in find_running(ledger)
+    return "resume" if is_possible else ""
+
+
+def _progress(replay: Replay, counted: Tally, ended: Sequence[EndedContacts]) -> ProgressView:
     seconds = replay.run_seconds(time.time())
     pending = counted.states[ContactState.PENDING]
     rate = (counted.total - pending) / seconds if seconds and replay.started_at else None
     is_running = replay.started_at is not None and replay.ended_at is None and pending > 0
-    return ProgressView(counted, seconds, rate, pending / rate if rate and is_running else None)
+    left = pending / rate if rate and is_running else None
+    return ProgressView(counted, seconds, rate, left, chart_over_time(ended))
 
 
 def _build_error(replay: Replay, group: ErrorGroup, flow: Flow | None, delivery: Mapping[str, Delivery]) -> ShownError:
@@ -221,7 +239,7 @@ def _build_error(replay: Replay, group: ErrorGroup, flow: Flow | None, delivery:
     )
 
 
-def _retries(steps: Iterable[NextStep]) -> list[ContactState]:
+def _retries(steps: Iterable[NextStep]) -> list[str]:
     return [step.retries for step in steps if step.retries is not None]
 
 

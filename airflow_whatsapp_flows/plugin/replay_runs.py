@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX
+from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX, run_of_replay
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.retry_runs import retrying_runs
 from airflow_whatsapp_flows.plugin.access import may, may_trigger
@@ -74,6 +74,20 @@ def find_runs(user: Any, flow_id: str, run_ids: Sequence[str]) -> list[ReplayRun
     wanted = [run_id for run_id in run_ids if run_id and "\0" not in run_id]
     states = run_states(dag_id, wanted) if wanted and may(user, dag_id) else {}
     return [ReplayRun(dag_id, run_id, *states[run_id]) for run_id in wanted if run_id in states]
+
+
+def live_runs(flow_id: str, run_ids: Sequence[str]) -> list[str]:
+    """Return those of some runs of a flow's replay DAG that have not ended."""
+    wanted = [run_id for run_id in run_ids if "\0" not in run_id]
+    states = run_states(replay_dag_of(flow_id), wanted) if wanted else {}
+    return [run_id for run_id in wanted if run_id in states and states[run_id][0] in LIVE]
+
+
+def sending_runs(replay: Replay) -> list[str]:
+    """Return the runs of the replay DAG that have not ended, and send contacts of a replay: its own, and retries."""
+    own = run_of_replay(replay.flow_id, replay.id)
+    retries = retrying_runs_of(replay_dag_of(replay.flow_id), replay.id)
+    return list(dict.fromkeys([*live_runs(replay.flow_id, [own] if own else []), *retries]))
 
 
 def find_retries(user: Any, replay: Replay, started: str) -> list[ReplayRun]:

@@ -1,4 +1,4 @@
-"""Starts DAG runs for a user, by the function that Airflow's own REST API calls."""
+"""Starts and stops DAG runs for a user, by the functions that Airflow's own REST API calls."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from airflow.api_fastapi.core_api.datamodels.dag_run import TriggerDAGRunPostBody
-from airflow.api_fastapi.core_api.routes.public.dag_run import trigger_dag_run
+from airflow.api_fastapi.core_api.datamodels.dag_run import DAGRunPatchBody, TriggerDAGRunPostBody
+from airflow.api_fastapi.core_api.routes.public.dag_run import patch_dag_run, trigger_dag_run
 from airflow.models.dagbag import DBDagBag
 from airflow.models.log import Log
 from airflow.utils.session import create_session
@@ -46,9 +46,29 @@ def start_run(request: Request, user: Any, dag_id: str, conf: Mapping[str, Any],
             )
         run: Any = trigger_dag_run(dag_id=dag_id, body=body, dag_bag=bag, user=user, session=session, request=request)
         run_id = str(run.run_id)
-        name = user.get_name()
-        extra = json.dumps({"conf": body.conf, "note": body.note, "method": "POST"})
-        session.add(
-            Log("trigger_dag_run", owner=name, owner_display_name=name, extra=extra, dag_id=dag_id, run_id=run_id)
-        )
+        extra = {"conf": body.conf, "note": body.note, "method": "POST"}
+        session.add(_log_entry(user, "trigger_dag_run", extra, dag_id, run_id))
     return run_id
+
+
+def stop_run(user: Any, dag_id: str, run_id: str) -> None:
+    """Mark a run of a DAG and its unfinished tasks as failed, as ``PATCH /dags/{dag_id}/dagRuns/{run_id}`` does.
+
+    The caller checks the permission.
+
+    Raises:
+        HTTPException: there is no such run.
+    """
+    body = DAGRunPatchBody.model_validate({"state": "failed"})
+    with create_session(scoped=False) as session:
+        patch_dag_run(
+            dag_id=dag_id, dag_run_id=run_id, patch_body=body, session=session, dag_bag=DBDagBag(), user=user,
+            update_mask=None,
+        )  # fmt: skip
+        session.add(_log_entry(user, "patch_dag_run", {"new_state": "failed", "method": "PATCH"}, dag_id, run_id))
+
+
+def _log_entry(user: Any, event: str, extra: Mapping[str, Any], dag_id: str, run_id: str) -> Log:
+    """Return the entry of Airflow's audit log that its REST API would make."""
+    name = user.get_name()
+    return Log(event, owner=name, owner_display_name=name, extra=json.dumps(extra), dag_id=dag_id, run_id=run_id)

@@ -23,7 +23,7 @@ class NextStep:
         options: of the command, as they are written.
         names: what follows the name of the replay.
         or_else: the options to write instead if something else is true.
-        retries: the state of the contacts that it sends again, where a DAG run can do that too.
+        retries: which contacts it sends again, where a DAG run can do that too: a state, or ``handled``.
     """
 
     what: str
@@ -31,7 +31,7 @@ class NextStep:
     options: str = ""
     names: tuple[str, ...] = ()
     or_else: str = ""
-    retries: ContactState | None = None
+    retries: str | None = None
 
     def command(self, replay_id: str, more_options: str = "") -> str:
         """Return the command.
@@ -57,14 +57,14 @@ def next_steps(tally: Tally, errors: Sequence[ErrorGroup], delivery: Mapping[str
     """
     if tally.states[ContactState.FAILED]:
         yield NextStep("show failed contacts", "results", "--state failed")
-        yield NextStep("retry failed contacts", "retry", retries=ContactState.FAILED)
+        yield NextStep("retry failed contacts", "retry", retries="failed")
     if tally.handled:
-        yield NextStep("retry handled errors", "retry", "--handled")
+        yield NextStep("retry handled errors", "retry", "--handled", retries="handled")
     if tally.states[ContactState.IN_DOUBT]:
         yield SHOW_IN_DOUBT
         repeated = {may_repeat(group.sample.error, delivery) for group in errors if group.in_doubt} or {False}
         if True in repeated:
-            yield NextStep("retry what is in doubt", "retry", "--state in_doubt", retries=ContactState.IN_DOUBT)
+            yield NextStep("retry what is in doubt", "retry", "--state in_doubt", retries="in_doubt")
         if False in repeated:
             yield NextStep("record the outcome", "resolve", "--as sent", ("RESPONSE",), or_else="--as not_sent")
     if tally.states[ContactState.REJECTED]:
@@ -80,13 +80,13 @@ def next_steps_of_group(group: ErrorGroup, delivery: Mapping[str, Delivery]) -> 
     """
     only = f"--fingerprint {group.fingerprint}"
     if group.count > group.in_doubt + group.handled:
-        yield NextStep("retry failed contacts", "retry", only, retries=ContactState.FAILED)
+        yield NextStep("retry failed contacts", "retry", only, retries="failed")
     if group.handled:
-        yield NextStep("retry handled errors", "retry", f"--handled {only}")
+        yield NextStep("retry handled errors", "retry", f"--handled {only}", retries="handled")
     if group.in_doubt:
         if may_repeat(group.sample.error, delivery):
             options = f"--state in_doubt {only}"
-            yield NextStep("retry what is in doubt", "retry", options, retries=ContactState.IN_DOUBT)
+            yield NextStep("retry what is in doubt", "retry", options, retries="in_doubt")
         yield NextStep("record the outcome", "resolve", f"{only} --as not_sent", or_else="--as sent")
 
 

@@ -72,6 +72,7 @@ def selection_text(choice: RetrySelection) -> str:
     if not states:
         states = "any state" if choice.steps or choice.handled_errors else ContactState.FAILED.value
     parts = [states]
+    parts += ["handled errors"] if choice.handled_errors else []
     parts += [f"step {' or '.join(choice.steps)}"] if choice.steps else []
     parts += [f"fingerprint {choice.fingerprint}"] if choice.fingerprint is not None else []
     if choice.responses:

@@ -33,8 +33,9 @@ def _routes(method: str) -> set[str]:
     return {path for path, methods in routes if method in methods}
 
 
-def test_only_three_routes_change_anything() -> None:
-    own = {f"/replays/{{replay_id}}/{verb}" for verb in ("resolve", "retry")}  # see test_actions.py and test_retries.py
+def test_only_four_routes_change_anything() -> None:
+    # See test_actions.py, test_retries.py, and test_trigger.py.
+    own = {f"/replays/{{replay_id}}/{verb}" for verb in ("resolve", "retry", "stop")}
     own.add("/people/erase")  # see test_erase_page.py
     assert _routes("POST") == own
     assert set.union(*map(_routes, ("PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"))) == set()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
 from airflow_whatsapp_flows import build_dag
 from airflow_whatsapp_flows.dag_factory.replay_dag import build_replay_dag
@@ -17,7 +20,7 @@ from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.schema import replays, versions
 from airflow_whatsapp_flows.plugin import access, overview
-from airflow_whatsapp_flows.plugin.airflow_tables import FlowDag
+from airflow_whatsapp_flows.plugin.airflow_tables import FlowDag, count_runs
 from tests.ledger.filling import FLOW_ID, a_replay, end, response
 from tests.plugin.pages import HOSTILE
 
@@ -253,6 +256,43 @@ def test_shows_each_flow_with_its_state_and_next_replay(client: TestClient, flow
     assert "zeta" not in text
     assert 'href="/dags/zeta"' in search("zeta")
     assert "No flows match" in client.get(PAGES, params={"q": "nothing"}).text
+
+
+def test_a_flow_has_a_chart_of_its_last_week(
+    client: TestClient,
+    flows: None,
+    ledger: Ledger,
+    ledger_url: str,
+    use_ledger: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use_ledger(ledger_url)
+    runs = {"lead": [(2, 0), *[(0, 0)] * 6]}
+    monkeypatch.setattr(overview, "count_runs", lambda ids, times: runs if len(times) == 8 else {})
+    replay = a_replay(ledger, [response(number) for number in range(4)])
+    end(ledger, replay, STATES, at=time.time() - 3600)
+    with ledger.write() as connection:
+        connection.execute(update(replays).values(started_at=time.time() - 3700, ended_at=time.time() - 3600))
+    text = client.get(PAGES, params={"q": "leads &"}).text.partition('id="flows"')[2]
+    assert text.count('<svg class="chart"') == 1
+    assert "5, 40 % errors · 24 h: 3, 67 %" in text
+    assert '<svg class="chart"' not in client.get(PAGES, params={"q": "zeta"}).text
+
+
+def test_counts_the_ended_runs_of_dags_between_times(airflow: None) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from airflow.utils.types import DagRunType
+
+    start = dt.datetime(2001, 1, 1, tzinfo=dt.timezone.utc)
+    days = [(0, "success"), (0, "failed"), (1, "success"), (1, "running"), (2, "success")]
+    with create_session() as session:
+        for number, (day, state) in enumerate(days):
+            after = start + dt.timedelta(days=day, hours=1)
+            session.add(DagRun("week", f"run-{number}", run_after=after, run_type=DagRunType.MANUAL, state=state))
+    times = [start.timestamp() + 86_400 * day for day in range(3)]
+    assert count_runs(["week", "none"], times) == {"week": [(1, 1), (1, 0)]}
+    assert count_runs(["none"], times) == count_runs([], times) == {}
 
 
 def test_faults_of_flow_files_come_with_their_line(

@@ -173,7 +173,14 @@ def test_progress_is_a_part_that_ends_with_the_replay(client: TestClient, full_l
     with full_ledger.write() as connection:
         connection.execute(replays.update().values(started_at=900.0, ended_at=None))
     part = client.get(f"{PAGES}/first/progress")
+    assert '<svg class="chart"' not in part.text, "all have ended at one moment"
     assert "<html" not in part.text
+    with full_ledger.write() as connection:
+        connection.execute(contacts.update().where(contacts.c.response_id == "r-0").values(ended_at=1030.0))
+    for path in ("/first", "/first/progress"):
+        shown = client.get(f"{PAGES}{path}").text
+        assert '<svg class="chart"' in shown
+        assert "When contacts ended, 1 s per bar: 4 contacts, 3 of them with errors" in shown
     assert "data-ended" not in part.text
     assert "left" in part.text
     with full_ledger.write() as connection:
