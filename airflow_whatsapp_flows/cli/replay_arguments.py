@@ -205,7 +205,7 @@ def _add_results(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command = inner.add_parser(
         "results",
         help="show the result of each contact",
-        description="Show the result of each contact, in source order, or write the results to a database table.",
+        description="Show the result of each contact, in source order, or write the results to tables or files.",
     )
     command.add_argument("id", metavar="ID", help="id of the replay")
     _add_states(command, "only contacts in this state; may be repeated")
@@ -216,7 +216,11 @@ def _add_results(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--as-responses", action="store_true", help="print the responses as recorded, one JSON object per line"
     )
     command.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="default: jsonl")
-    command.add_argument("--to", metavar="URL", help="write to a table in this database (SQLAlchemy URL)")
+    command.add_argument(
+        "--to",
+        metavar="URL",
+        help="write to a table in this database (SQLAlchemy URL), or to a .jsonl, .csv, or .parquet file",
+    )
     command.add_argument("--table", metavar="NAME", help="name of the table; created if it doesn't exist")
     add_ledger_url(command)
 

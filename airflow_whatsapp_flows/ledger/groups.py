@@ -73,9 +73,7 @@ def error_groups(ledger: Ledger, replay: Replay, limit: int = 20) -> list[ErrorG
             .limit(limit)
         )
         groups = connection.execute(query).all()
-        chosen = select(*CONTACT, contacts.c.ended_at, contacts.c.response).where(
-            contacts.c.id.in_([group[-1] for group in groups])
-        )
+        chosen = select(*CONTACT, contacts.c.response).where(contacts.c.id.in_([group[-1] for group in groups]))
         samples = {row.id: row for row in connection.execute(chosen)}
         attempted = attempts_of(connection, replay.flow_id, [row.response_id for row in samples.values()])
     return [_group(group, samples[group[-1]], attempted, replies) for group in groups]

@@ -30,12 +30,13 @@ from airflow_whatsapp_flows.ledger.schema import attempts, contacts, has_replay
 _PAGE = 1000
 CONTACT: tuple[ColumnElement[Any], ...] = (
     contacts.c.id, contacts.c.place, contacts.c.response_id, contacts.c.state, contacts.c.reason,
-    contacts.c.handled_errors, contacts.c.path, contacts.c.error, contacts.c.epoch,
+    contacts.c.handled_errors, contacts.c.path, contacts.c.error, contacts.c.epoch, contacts.c.fingerprint,
+    contacts.c.ended_at,
 )  # fmt: skip
 ATTEMPT: tuple[ColumnElement[Any], ...] = (
     attempts.c.response_id, attempts.c.step, attempts.c.visit, attempts.c.key, attempts.c.method, attempts.c.fate,
     attempts.c.status_code, attempts.c.error_kind, attempts.c.begun_at, attempts.c.step_id, attempts.c.epoch,
-    attempts.c.replay_no, attempts.c.origin, refused_result,
+    attempts.c.replay_no, attempts.c.origin, attempts.c.ended_at, refused_result,
 )  # fmt: skip
 
 
@@ -54,6 +55,7 @@ class ActionRecord:
         idempotency_key: key of the last one.
         sent_at: when the last one was started, epoch seconds.
         reply: the server's reply if it refused the last one, masked and shortened.
+        answered_at: when the outcome of the last one was known, epoch seconds.
     """
 
     step: str
@@ -66,6 +68,7 @@ class ActionRecord:
     idempotency_key: str
     sent_at: float
     reply: str | None
+    answered_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,9 @@ class ContactResult:
         actions: requests sent for it until it ended, in order, including earlier replays of the same response and
             content.
         later: what happened to its response after that, if anything.
+        number: of its row in the ledger, in the order of the source.
+        fingerprint: groups equal errors.
+        ended_at: epoch seconds.
     """
 
     id: str | None
@@ -94,23 +100,36 @@ class ContactResult:
     error: dict[str, Any] | None
     actions: list[ActionRecord]
     later: LaterResult | None = None
+    number: int = 0
+    fingerprint: str | None = None
+    ended_at: float | None = None
 
 
 def contact_results(
-    ledger: Ledger, replay: Replay, states: Sequence[str] = (), *, handled: bool = False
+    ledger: Ledger,
+    replay: Replay,
+    states: Sequence[str] = (),
+    *,
+    handled: bool = False,
+    chunks: Sequence[int] | None = None,
+    retry_no: int | None = None,
 ) -> Generator[ContactResult, None, None]:
     """Iterate over the results of contacts in the order of the source; memory does not grow with their number.
 
     Args:
         states: states of the contacts to include; by default all.
         handled: whether to include only contacts that took an error exit.
+        chunks: chunks of the contacts to include; by default all.
+        retry_no: number of the retry by a DAG run whose contacts to include; by default all.
 
     Raises:
         LedgerError: the ledger cannot be read.
     """
     replies = Replies(replay.flow)
-    columns = (*CONTACT, contacts.c.ended_at, *((response_of().label("response"),) if replies.needs_response else ()))
+    columns = (*CONTACT, *((response_of().label("response"),) if replies.needs_response else ()))
     where = [contacts.c.handled_errors > 0] if handled else []
+    where += [] if chunks is None else [contacts.c.chunk.in_(list(chunks))]
+    where += [] if retry_no is None else [contacts.c.retry_no == retry_no]
     with ledger.read() as connection:
         names = names_of_replays(connection)
         size = _size_of(columns) + size_of_attempts(replay.flow_id, refused_result)
@@ -214,6 +233,7 @@ def _action(rows: Sequence[Any], response: str | None, replies: Replies) -> Acti
         idempotency_key=last.key,
         sent_at=last.begun_at,
         reply=replies.excerpt(last.step, last.refused_result, response),
+        answered_at=last.ended_at,
     )
 
 
@@ -258,4 +278,7 @@ def contact_result(
         error=msgspec.json.decode(row.error) if row.error else None,
         actions=actions,
         later=later,
+        number=row.id,
+        fingerprint=row.fingerprint,
+        ended_at=row.ended_at,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from airflow_whatsapp_flows.ledger.later_results import LaterResult
@@ -30,12 +31,17 @@ def csv_line(result: ContactResult) -> str:
     value["error"] = _error(result.error)
     value["actions"] = _dump(value["actions"])
     value["later"] = result.later and result.later.text
-    return _line([_cell(value[column]) for column in COLUMNS])
+    return csv_cells([value[column] for column in COLUMNS])
 
 
 def csv_head() -> str:
     """Return the first line of the CSV, with its end."""
     return _line(COLUMNS)
+
+
+def csv_cells(values: Sequence[object]) -> str:
+    """Return a line of CSV, with its end, that is safe to open in a spreadsheet."""
+    return _line([_cell(value) for value in values])
 
 
 def _line(cells: Any) -> str:

@@ -12,6 +12,7 @@ from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.results import ContactResult, contact_results, iter_responses
 from airflow_whatsapp_flows.quantities import plural
+from airflow_whatsapp_flows.replay.export.files import FILE_ENDINGS
 from airflow_whatsapp_flows.replay.result_rows import csv_head, csv_line, json_line
 from airflow_whatsapp_flows.replay.status import get_replay
 
@@ -39,8 +40,10 @@ def results(options: argparse.Namespace) -> int:
 
 
 def _usage_error(options: argparse.Namespace) -> str | None:
-    if bool(options.to) != bool(options.table):
-        return "--to URL and --table NAME require each other"
+    if options.table and not options.to:
+        return "--table NAME requires --to URL"
+    if options.to and not options.table and not options.to.endswith(FILE_ENDINGS):
+        return f"--to is a database, which requires --table NAME, or a file that ends with {' or '.join(FILE_ENDINGS)}"
     if options.to and options.as_responses:
         return "--to writes results, but --as-responses prints responses: use one of them"
     if options.handled and options.as_responses:
@@ -63,7 +66,9 @@ def _print_responses(ledger: Ledger, replay: Replay, states: list[str]) -> None:
 
 
 def _export(options: argparse.Namespace, replay: Replay, found: Iterator[ContactResult]) -> None:
-    from airflow_whatsapp_flows.replay.export import export_results
+    from airflow_whatsapp_flows.replay.export import WrittenBy, file_at_url, table_at_url
 
-    written = export_results(options.to, options.table, replay, found)
-    print(f"{plural(written, 'row')} of the replay {replay.id} in the table {options.table}")
+    target = table_at_url(options.to, options.table) if options.table else file_at_url(options.to)
+    written = target.write(replay, found, WrittenBy())
+    place = f"the table {options.table}" if options.table else target.name
+    print(f"{plural(written.actions, 'row')} of the replay {replay.id} in {place}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import sqlite3
 
 import pytest
@@ -86,6 +87,36 @@ def test_a_table_of_an_earlier_version_gets_the_new_columns(leads: Leads) -> Non
     assert leads.replay("results", "first", *words).status == 0
     with sqlite3.connect(leads.folder / "mine.db") as connection:
         assert connection.execute("SELECT later, reply FROM t").fetchall() == [(None, None)]
+
+
+def test_a_selection_replaces_the_rows_of_its_contacts_alone(leads: Leads, server: RecordingServer) -> None:
+    leads.write(3)
+    server.queued.append(Answer(422))
+    leads.run("--replay-id", "first")
+    words = ["--to", f"sqlite:///{leads.folder / 'mine.db'}", "--table", "t"]
+    leads.replay("results", "first", *words)
+
+    assert leads.replay("results", "first", "--state", "failed", *words).out.startswith("1 row of")
+    with sqlite3.connect(leads.folder / "mine.db") as connection:
+        found = connection.execute("SELECT state, count(*) FROM t_contacts GROUP BY state ORDER BY state").fetchall()
+    assert found == [("completed", 2), ("failed", 1)]
+
+
+def test_writes_files_of_actions_and_contacts(leads: Leads, server: RecordingServer) -> None:
+    leads.write(2)
+    server.queued.append(Answer.json({"error": "no list", "phone": "+5215512340000"}, 422))
+    leads.run("--replay-id", "first")
+    file = leads.folder / "out.jsonl"
+
+    assert leads.replay("results", "first", "--to", file).out == f"2 rows of the replay first in {file}\n"
+
+    rows = [json.loads(line) for line in (leads.folder / "out_contacts.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert sorted((row["state"], row["error_step"], row["status_code"]) for row in rows) == [
+        ("completed", None, None), ("failed", "Create contact", 422),
+    ]  # fmt: skip
+    (failed,) = (row for row in rows if row["state"] == "failed")
+    assert failed["reply"] == '{"error":"no list","phone":"+52…00"}'
+    assert len(failed["fingerprint"]) == 12
 
 
 @pytest.mark.long
@@ -228,6 +259,7 @@ def test_reports_a_failed_write_without_the_password(leads: Leads, url: str) -> 
     "words",
     [
         ["--to", "sqlite:///x.db"],
+        ["--to", "results.xlsx"],
         ["--table", "t"],
         ["--as-responses", "--format", "csv"],
         ["--as-responses", "--to", "sqlite:///x.db", "--table", "t"],
