@@ -16,6 +16,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
 from airflow_whatsapp_flows.flow.delivery.table import CARRIED_OUT_FATES, UNKNOWN_FATES, Fate
+from airflow_whatsapp_flows.flow.walk.unchanged import UNCHANGED
 from airflow_whatsapp_flows.ledger.dialects import dialect_of
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, has_replay, replays
@@ -31,7 +32,8 @@ class KnownResponse(Struct, frozen=True):
         state: of the contact; ``None`` for a DAG run.
         epoch: of the content.
         walked: whether the contact was walked; an in-doubt contact that was not walked only refers to another one.
-        sent: for a contact that a guard finally skipped: whether any of its content was sent before.
+        sent: for a contact that was finally skipped: whether any of its content was sent before, or the server already
+            has it.
     """
 
     replay_no: int | None
@@ -96,6 +98,10 @@ class ContentMatch(NamedTuple):
 
     epoch: int
     other: KnownResponse | None
+
+
+_UNCHANGED = f"{UNCHANGED}:%"
+"""Pattern of the reasons of contacts whose content the server already has, though it was sent for other content."""
 
 
 def run_id_of(origin: str | None) -> str:
@@ -174,7 +180,8 @@ def find_known_responses(
     query = (
         select(
             contacts.c.response_id, contacts.c.replay_no, replays.c.id, contacts.c.digest, contacts.c.state,
-            contacts.c.epoch, contacts.c.path.is_not(None), and_(contacts.c.state == ContactState.SKIPPED.value, sent),
+            contacts.c.epoch, contacts.c.path.is_not(None),
+            and_(contacts.c.state == ContactState.SKIPPED.value, or_(sent, contacts.c.reason.like(_UNCHANGED))),
         )
         .join(replays, has_replay(replays.c.no))
         .where(dialect_of(connection).is_one_of(contacts.c.response_id, response_ids), contacts.c.digest.is_not(None))
@@ -215,19 +222,20 @@ _CONTACTS_OF_SUBJECT = (
     f"FROM {contacts.name} c JOIN {replays.name} r ON r.no = c.replay_no "
     "WHERE c.response_id = :response_id AND c.digest IS NOT NULL AND r.flow_id = :flow_id AND r.sealed "
 )
+_IS_UNCHANGED = f"c.state = '{ContactState.SKIPPED.value}' AND COALESCE(c.reason, '') LIKE '{_UNCHANGED}'"
 KNOWN_OF_SUBJECT = (
-    "SELECT c.replay_no, r.id, c.digest, c.state, c.epoch, c.path IS NOT NULL "
+    f"SELECT c.replay_no, r.id, c.digest, c.state, c.epoch, c.path IS NOT NULL, {_IS_UNCHANGED} "
     f"{_CONTACTS_OF_SUBJECT} AND c.state <> '{ContactState.REJECTED.value}' ORDER BY c.id"
 )
 """Contacts of one response, except rejected rows; parse a row with :func:`parse_known_row`."""
 
 WAITING_SINCE = (
-    "SELECT c.replay_no, r.id, c.digest, c.state, c.epoch, c.path IS NOT NULL "
-    f"{_CONTACTS_OF_SUBJECT} AND c.state = '{ContactState.PENDING.value}' "
+    f"SELECT c.replay_no, r.id, c.digest, c.state, c.epoch, c.path IS NOT NULL, {_IS_UNCHANGED} "
+    f"{_CONTACTS_OF_SUBJECT} AND (c.state = '{ContactState.PENDING.value}' OR {_IS_UNCHANGED}) "
     # Under the first epoch a digest may come from an earlier version; the replay checks when it walks the contact.
     "AND (c.epoch > :epoch OR (c.epoch = :epoch AND c.epoch > 1 AND c.digest <> :content)) ORDER BY c.id LIMIT 1"
 )
-"""A pending contact whose content is newer than that of a DAG run."""
+"""A contact whose content is newer than that of a DAG run, and is pending, or is what the server already has."""
 SENT_SINCE = (
     "SELECT a.replay_no, r.id, a.content, a.epoch, a.origin "  # noqa: S608
     f"FROM {attempts.name} a LEFT JOIN {replays.name} r ON r.no = a.replay_no "
@@ -245,8 +253,8 @@ def parse_sent_row(row: Sequence[Any]) -> KnownResponse:
 
 def parse_known_row(row: Sequence[Any]) -> KnownResponse:
     """Parse a row of :data:`KNOWN_OF_SUBJECT`."""
-    replay_no, replay_id, digest, state, epoch, walked = row
-    return KnownResponse(replay_no, replay_id, digest, ContactState(state), epoch, bool(walked))
+    replay_no, replay_id, digest, state, epoch, walked, is_unchanged = row
+    return KnownResponse(replay_no, replay_id, digest, ContactState(state), epoch, bool(walked), bool(is_unchanged))
 
 
 def names_of(known: Iterable[KnownResponse]) -> Mapping[int, str]:

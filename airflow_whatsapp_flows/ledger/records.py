@@ -12,9 +12,11 @@ from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, Row, case, literal, or_, select, true
 
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt, derive_key
+from airflow_whatsapp_flows.flow.delivery.decision import may_have_been_applied as may_be_applied
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
 from airflow_whatsapp_flows.flow.delivery.table import CARRIED_OUT_FATES, Fate
 from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
+from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest
 from airflow_whatsapp_flows.flow.walk.perform import SendAction
@@ -88,6 +90,16 @@ class ResponseRecord(msgspec.Struct):
             if tried.step == step and tried.visit < visit and result is not None and result.response is not None:
                 attempt = replace(tried.attempt, result=replace(result, response=None))
                 self.tried[index] = replace(tried, attempt=attempt)
+
+    def has_effect(self, flow: Flow) -> bool:
+        """Whether a request of the walk may have been applied, so that the walk has started at the server."""
+        for tried in self.tried:
+            step = flow.steps.get(tried.step)
+            if not isinstance(step, Action):
+                return True
+            if step.plan.method not in SAFE_METHODS and may_be_applied(step.retry, tried.attempt):
+                return True
+        return False
 
     def find_settled_result(self, step: str, visit: int) -> ActionResult | None:
         """Return the known result of a visit that the server has carried out, if any."""

@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import text
+from sqlalchemy import Select, text
 from sqlalchemy.exc import IntegrityError
 
 from airflow_whatsapp_flows.errors import IntentConflictError, LedgerError, LedgerReplacedError
+from airflow_whatsapp_flows.flow.identity import Identity
+from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
+from airflow_whatsapp_flows.flow.walk.unchanged import SentWalk
 from airflow_whatsapp_flows.ledger import epochs
 from airflow_whatsapp_flows.ledger.attempts import ADD_INTENTS, END_ATTEMPTS, intent_row, outcome_row
 from airflow_whatsapp_flows.ledger.database import Ledger
@@ -28,6 +31,7 @@ from airflow_whatsapp_flows.ledger.identity import FileIdentity, rescue_ledger
 from airflow_whatsapp_flows.ledger.once import TaskClaims
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, attempts, renames, versions
+from airflow_whatsapp_flows.ledger.sent_walks import find_sent_walks
 from airflow_whatsapp_flows.ledger.statements import Statement
 
 _FILE = "sqlite:///"
@@ -126,6 +130,16 @@ class Transaction:
         which = {**_subject(subject), **names, "visit": visit, "key": key, "epoch": epoch}
         rows = self._execute(query, which)
         return [AttemptRow(*row) for row in rows]
+
+    def sent_walk(self, subject: Subject, identity: Identity, steps: StepIdentities) -> SentWalk | None:
+        """Return what was last sent for a response or its person, if it can be compared; see ``sent_walks``."""
+
+        def execute(query: Select[Any]) -> list[Any]:
+            compiled = query.compile(compile_kwargs={"render_postcompile": True})
+            return self._execute(str(compiled), compiled.params)
+
+        people = [(subject.response_id, identity)]
+        return find_sent_walks(execute, subject.flow_id, people, steps).get(subject.response_id)
 
     def renames(self, flow_id: str) -> dict[str, str | None]:
         """Return the confirmed renames of a flow's steps."""

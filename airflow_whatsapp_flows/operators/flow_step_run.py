@@ -38,7 +38,8 @@ def run_flow_action(task: FlowActionOperator, context: Context) -> dict[str, Val
     with task_errors(task.task_id):
         request_sender = sender_from_airflow()
         walked = Rewalk(task.step, context, request_sender.settings)
-        walked.perform_own(TaskSender(task, context, request_sender, walked.recipient).do)
+        sender = TaskSender(task, context, request_sender, walked.recipient, comparison=walked.comparison)
+        walked.perform_own(sender.do)
     walked.note_end(task.log)
     task.record_link = find_record_link(task.step.flow, walked.own_visits)
     for visit in walked.own_visits:

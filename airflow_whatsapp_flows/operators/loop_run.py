@@ -46,7 +46,9 @@ def run_loop(task: FlowLoopOperator, context: Context, *, rested: bool) -> dict[
     with task_errors(task.task_id):
         request_sender = sender_from_airflow()
         walked = Rewalk(task.step, context, request_sender.settings)
-        sender = TaskSender(task, context, request_sender, walked.recipient, waits_itself=True)
+        sender = TaskSender(
+            task, context, request_sender, walked.recipient, waits_itself=True, comparison=walked.comparison
+        )
         going = _LoopRun(task, sender, rested)
         walked.perform_own(going.do)
         walked.note_end(task.log)

@@ -25,6 +25,7 @@ from airflow_whatsapp_flows.operators.failures import TaskFailureError
 from airflow_whatsapp_flows.operators.flow_step import FlowStep
 from airflow_whatsapp_flows.operators.large_replies import cut_for_xcom, whole
 from airflow_whatsapp_flows.operators.loop_value import result_of_visit
+from airflow_whatsapp_flows.operators.run_comparison import RunComparison
 from airflow_whatsapp_flows.operators.run_content import epoch_of_run
 from airflow_whatsapp_flows.operators.run_input import response_of, run_time
 from airflow_whatsapp_flows.operators.task_record import Recipient
@@ -52,6 +53,7 @@ class Rewalk:
         recipient: whom it is for.
         attempts: what the ledger held of this contact when the walk began.
         effect: what is to be done next; ``None`` when the walk has ended.
+        comparison: finds out whether the run would send the same as the last time.
 
     Raises:
         ResponseError: the run's input is not a contact response, or its id is known with other content.
@@ -82,6 +84,7 @@ class Rewalk:
             epoch,
             content,
         )
+        self.comparison = RunComparison(step.flow, response, self.recipient)
         self.record.identities = steps.first_known((row.step, row.step_id) for row in own)
         self._walking: Walking = walk(step.flow, response, now=walk_started_at, record=self.record, epoch=epoch)
         self._pulled: dict[str, Any] = {}

@@ -52,7 +52,9 @@ def epoch_of_run(
         return max(own)  # also when newer content has been sent since: then nothing is sent any more
     runs = (KnownResponse(None, epochs.run_id_of(row.origin), row.content, None, row.epoch) for row in of_runs)
     sent = {row.epoch for row in made if row.fate != Fate.NOT_SENT.value}
-    epoch, other = compare_content([*(replace(one, sent=one.epoch in sent) for one in held), *runs], is_same)
+    epoch, other = compare_content(
+        [*(replace(one, sent=one.sent or one.epoch in sent) for one in held), *runs], is_same
+    )
     if other is not None:
         _check_changed(flow, response, context, other)
         _check_known_fates(response, made, held)

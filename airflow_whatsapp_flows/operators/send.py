@@ -17,7 +17,7 @@ from requests.structures import CaseInsensitiveDict
 
 from airflow_whatsapp_flows.errors import LedgerError, OnceClaimedError, ReplayError
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
-from airflow_whatsapp_flows.flow.delivery.table import UNKNOWN_FATES, Delivery
+from airflow_whatsapp_flows.flow.delivery.table import UNKNOWN_FATES, Delivery, Fate
 from airflow_whatsapp_flows.flow.reply.excerpt import error_line
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import (
@@ -49,6 +49,7 @@ from airflow_whatsapp_flows.ledger.task_store import Transaction
 from airflow_whatsapp_flows.operators.author_text import plain_data
 from airflow_whatsapp_flows.operators.metrics import Metrics
 from airflow_whatsapp_flows.operators.retry import ActionRetryError
+from airflow_whatsapp_flows.operators.run_comparison import RunComparison
 from airflow_whatsapp_flows.operators.run_content import check_newest
 from airflow_whatsapp_flows.operators.task_record import Recipient, TaskTry
 from airflow_whatsapp_flows.sender import PreparedRequest, RequestSender
@@ -79,6 +80,7 @@ class TaskSender:
         recipient: whom it is for.
         waits_itself: whether the task waits and asks again where a request may be sent again, instead of leaving that
             to Airflow's next try.
+        comparison: finds out whether a run would send the same as the last time; ``None`` outside a flow.
 
     Raises:
         ConnectionConfigError: the ledger is a file, and tasks may run on other machines.
@@ -93,12 +95,14 @@ class TaskSender:
         recipient: Recipient,
         *,
         waits_itself: bool = False,
+        comparison: RunComparison | None = None,
     ) -> None:
         self._task = task
         self._context = context
         self._request_sender = request_sender
         self._recipient = recipient
         self._try = TaskTry.of(context, task)
+        self._comparison = comparison
         self._leaves_tries = waits_itself or not self._try.is_last
         self._ledger = task_ledger(request_sender.settings)
         self._metrics = Metrics.of(context, recipient.subject.flow_id)
@@ -130,6 +134,8 @@ class TaskSender:
         """
         if isinstance(effect, FetchFile):
             return self._find_settled_result(effect) is None
+        if self._compare():
+            return False
         delivering = deliver(effect)
         step = advance(delivering, None)
         while isinstance(step, Prepare):
@@ -159,24 +165,31 @@ class TaskSender:
         failure = TransportFailure(ErrorKind.INTERRUPTED, message, Sent.UNKNOWN)
         return classify(failure, SentRequest(unsent, doubted.number))
 
+    def _compare(self) -> bool:
+        """Find out whether the whole run would send what was last sent for the contact."""
+        return self._comparison is not None and self._comparison.compare(
+            self._ledger, lambda effect: self._prepare(effect).request
+        )
+
     def _send(self, effect: SendAction) -> ActionResult:
+        self._compare()
         review = _Review(self._task, self._context)
         delivering = deliver(effect, review=review.review)
-        step = advance(delivering, None)
-        while isinstance(step, Prepare):
+        begun: Intent | Step | ActionResult = advance(delivering, None)
+        while isinstance(begun, Prepare):
             # What the connection gives comes before the intent: when it cannot be used, nothing was sent.
-            prepared = review.prepared = self._prepare(step.effect)
+            prepared = review.prepared = self._prepare(begun.effect)
             recall = advance(delivering, prepared.request)
             try:
                 with self._ledger.transaction() as transaction:
-                    step = self._recall(transaction, delivering, recall)
-                    if isinstance(step, Intend):
-                        intent = self._intend(transaction, step)
+                    begun = self._begin(transaction, delivering, recall)
             except OnceClaimedError as error:
                 raise AirflowSkipException(f"{effect.step.name}: {error}") from None
-        if isinstance(step, ActionResult):
-            self._task.log.info("nothing is sent: an earlier attempt already has the result")
-            return step
+        if isinstance(begun, ActionResult):
+            return begun
+        if not isinstance(begun, Intent):
+            raise TypeError("a request is sent after its intent")
+        intent = begun
         advance(delivering, intent.begun_at)
         note = advance(delivering, prepared.send())
         if not isinstance(note, Note):
@@ -192,6 +205,24 @@ class TaskSender:
         if not isinstance(step, ActionResult):
             raise TypeError("a try sends one request")
         return step
+
+    def _begin(
+        self, transaction: Transaction, delivering: Delivering, recall: Step | ActionResult
+    ) -> Intent | Step | ActionResult:
+        """Record the intent and return it; the result if nothing is to be sent, or the step before another try."""
+        step = self._recall(transaction, delivering, recall)
+        if isinstance(step, ActionResult):
+            self._task.log.info("nothing is sent: an earlier attempt already has the result")
+        if not isinstance(step, Intend):
+            return step
+        same = self._comparison.confirm(transaction) if self._comparison else None
+        intent = self._intend(transaction, step)
+        if same is None:
+            return intent
+        # Recorded as not sent, so that this content is the newest of its response.
+        transaction.end(AttemptEnd(intent, Fate.NOT_SENT, None, None, None, time.time()))
+        self._task.log.info("nothing is sent: %s", same.reason(intent.subject.response_id))
+        return same.result_for(intent.subject.response_id, step.effect)
 
     def _recall(
         self, transaction: Transaction, delivering: Delivering, step: Step | ActionResult

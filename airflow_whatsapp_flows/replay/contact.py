@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,9 +24,11 @@ from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Wait
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 from airflow_whatsapp_flows.flow.walk.response_content import read_stored_response
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
+from airflow_whatsapp_flows.flow.walk.unchanged import SentWalk
 from airflow_whatsapp_flows.flow.walk.walk import State, Walk, Walking, walk
 from airflow_whatsapp_flows.ledger.records import PendingContact
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState, Subject
+from airflow_whatsapp_flows.replay.comparison import ContactComparison
 from airflow_whatsapp_flows.replay.contact_run import ContactRun
 from airflow_whatsapp_flows.replay.fingerprints import fingerprint
 from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
@@ -50,6 +53,7 @@ class ContactWalker:
             the contact's content.
         resend: whether actions that succeeded on the platform are sent again.
         steps: identities of the flow's steps.
+        comparison: finds contacts that would send the same as the last time.
         runs: the contacts being walked, by row number.
     """
 
@@ -60,11 +64,15 @@ class ContactWalker:
     epoch: str | None = None
     resend: bool = False
     steps: StepIdentities = field(default_factory=StepIdentities)
+    comparison: ContactComparison = field(default_factory=ContactComparison)
     clock: Callable[[], float] = time.time
     runs: dict[int, ContactRun] = field(default_factory=dict)
 
-    async def walk(self, contact: PendingContact) -> NotWalked:
+    async def walk(self, contact: PendingContact, sent: SentWalk | None = None) -> NotWalked:
         """Walk a contact to its final state.
+
+        Args:
+            sent: what was last sent for the contact, if that is to be compared.
 
         Raises:
             LedgerError: the ledger cannot be written; the contact stays pending.
@@ -77,6 +85,8 @@ class ContactWalker:
         verdict = self.guards.judge(response, dt.datetime.fromtimestamp(now, dt.timezone.utc))
         if isinstance(verdict, Skip):
             return skip_contact(contact, str(verdict), now)
+        if sent is not None and await self._is_unchanged(contact, response, sent):
+            return ContactEnd(contact.id, ContactState.SKIPPED, sent.reason(contact.response_id), now)
         if isinstance(verdict, Later):
             return Postponed(f"{verdict.reason}: until {verdict.until:%Y-%m-%d %H:%M} UTC", verdict.until)
         run = ContactRun(
@@ -102,6 +112,10 @@ class ContactWalker:
         finally:
             del self.runs[contact.id]
         return _contact_end(contact, record, run, self.clock())
+
+    async def _is_unchanged(self, contact: PendingContact, response: ContactResponse, sent: SentWalk) -> bool:
+        compare = partial(self.comparison.is_unchanged, contact, response, sent, self.clock())
+        return await asyncio.to_thread(compare) if len(contact.response) > _LARGE else compare()
 
     @property
     def in_flight(self) -> int:

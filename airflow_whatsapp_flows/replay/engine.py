@@ -20,7 +20,7 @@ from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.gate import Gate
 from airflow_whatsapp_flows.replay.order import PersonOrder, Turn
 from airflow_whatsapp_flows.replay.pending_chunks import ChunkSource
-from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, PriorSends
+from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, PriorFindings, PriorSends
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.request_attempt import StoppedError
 from airflow_whatsapp_flows.replay.send import ContactSender
@@ -35,7 +35,7 @@ class _Chunk:
     claim: Claim
     outstanding: int = 0
     read: bool = False
-    held: dict[int, NotWalked] = field(default_factory=dict)
+    found: PriorFindings = field(default_factory=PriorFindings)
     order: PersonOrder = field(default_factory=PersonOrder)
     seen: set[str] = field(default_factory=set)  # identifiers; all responses of one person are in the same chunk
 
@@ -236,34 +236,36 @@ class Engine:
             self._awake -= 1
 
     async def _end(self, turn: Turn, chunk: _Chunk) -> None:
-        end = await self._check_contact(turn.contact, chunk) or await self._walker.walk(turn.contact)
+        end = await self._walk(turn.contact, chunk)
         if isinstance(end, Postponed):
             self.progress.postpone(end)
         else:
             # Whether the person's next contact is walked may depend on what is stored; and contacts that send nothing
             # must not fill the memory while a commit takes long.
-            if self._prior_sends.only_once or self._journal.backlog >= self._walkers:
+            waits = self._prior_sends.only_once or (self._prior_sends.only_changes and bool(turn.behind))
+            if waits or self._journal.backlog >= self._walkers:
                 await self._journal.add(end)
             else:
                 self._journal.note(end)
             self._count(end)
         await self._finish(turn, chunk)
 
-    async def _check_contact(self, contact: PendingContact, chunk: _Chunk) -> NotWalked | None:
-        held = chunk.held.pop(contact.id, None)
-        if held is None and self._prior_sends.only_once:
+    async def _walk(self, contact: PendingContact, chunk: _Chunk) -> NotWalked:
+        held, sent = chunk.found.held.pop(contact.id, None), chunk.found.sent.pop(contact.id, None)
+        if held is None and self._prior_sends.by_person:
             marks = contact.identity.marks
             if not chunk.seen.isdisjoint(marks):  # an earlier one's outcome was not known when the page was read
-                return (await asyncio.to_thread(self._check_prior_sends, [contact])).get(contact.id)
+                found = await asyncio.to_thread(self._check_prior_sends, contact)
+                held, sent = found.held.get(contact.id), found.sent.get(contact.id)
             chunk.seen.update(marks)
-        return held
+        return held or await self._walker.walk(contact, sent)
 
-    def _check_prior_sends(self, contacts: list[PendingContact]) -> dict[int, NotWalked]:
-        def hold() -> dict[int, NotWalked]:
+    def _check_prior_sends(self, contact: PendingContact) -> PriorFindings:
+        def find() -> PriorFindings:
             with self._ledger.read() as connection:
-                return self._prior_sends.find_not_walked(connection, contacts)
+                return self._prior_sends.find(connection, [contact], self._walker.steps)
 
-        return self._ledger.outages.outlast(hold)
+        return self._ledger.outages.outlast(find)
 
     def _count(self, end: ContactEnd) -> None:
         self.progress.ended[end.state] += 1
@@ -315,10 +317,10 @@ class Engine:
             page = Page(
                 flow.id, claimed.replay_no, claimed.chunk, after, PAGE, forced, flow.identity, steps, last=self.last
             )  # fmt: skip
-            contacts, held = await asyncio.to_thread(self._read, page)
+            contacts, found = await asyncio.to_thread(self._read, page)
             if not contacts:
                 break
-            chunk.held.update(held)
+            chunk.found.add(found)
             after = contacts[-1].id
             for contact in contacts:
                 self._put(contact, chunk)
@@ -328,11 +330,11 @@ class Engine:
         if not chunk.outstanding:
             await self._journal.release(claimed)
 
-    def _read(self, page: Page) -> tuple[list[PendingContact], dict[int, NotWalked]]:
-        def read() -> tuple[list[PendingContact], dict[int, NotWalked]]:
+    def _read(self, page: Page) -> tuple[list[PendingContact], PriorFindings]:
+        def read() -> tuple[list[PendingContact], PriorFindings]:
             with self._ledger.read() as connection:
                 contacts = read_pending_contacts(connection, page)
-                return contacts, self._prior_sends.find_not_walked(connection, contacts)
+                return contacts, self._prior_sends.find(connection, contacts, self._walker.steps)
 
         return self._ledger.outages.outlast(read)
 

@@ -16,6 +16,7 @@ from airflow_whatsapp_flows.flow.format.replay import OnChanged
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
+from airflow_whatsapp_flows.flow.walk.unchanged import SentWalk
 from airflow_whatsapp_flows.ledger.database import Connection, Ledger
 from airflow_whatsapp_flows.ledger.epochs import KnownResponse, find_known_responses
 from airflow_whatsapp_flows.ledger.pages import batches
@@ -26,11 +27,12 @@ from airflow_whatsapp_flows.ledger.replays import Replay, tally
 from airflow_whatsapp_flows.ledger.retry import SelectedContacts
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.seen_rows import SeenRows
+from airflow_whatsapp_flows.replay.comparison import UNCHANGED_ROWS, comparison_of
 from airflow_whatsapp_flows.replay.estimate import DEPENDS, Counts, Estimate
 from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip, guard_rules
 from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
-from airflow_whatsapp_flows.replay.planned_contacts import ContactPages
-from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, PriorSends
+from airflow_whatsapp_flows.replay.planned_contacts import NEW_REPLAY, ContactPages
+from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, PriorFindings, PriorSends
 from airflow_whatsapp_flows.replay.rates import rate_for
 from airflow_whatsapp_flows.replay.renames import check_names, load_step_identities
 from airflow_whatsapp_flows.replay.run_settings import RunSettings
@@ -49,11 +51,6 @@ ONLY_ONCE = "only_once: an earlier response of this person is in the source"
 
 _BATCH = 500
 _HERE = 0  # replays count from 1
-# Number of a replay that does not exist yet: after all others.
-_NEW = Replay(
-    no=2**31 - 1, id="(new)", flow_id="", flow="", source="", source_mark=None, options={}, note=None,
-    created_at=0.0, started_at=None, ended_at=None, sealed=False,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,9 +178,10 @@ class _Planner:
         self._now = time.time()
         self._walk_started_at = dt.datetime.fromtimestamp(self._now, dt.timezone.utc)
         self._guards = Guards(guard_rules(request.flow, force=request.run.force))
-        replay = request.replay or _NEW
+        replay = request.replay or NEW_REPLAY
         epoch = replay.id if request.run.force else None
         self._prior_sends = PriorSends(request.flow, replay, request.run.force)
+        self._comparison = comparison_of(request.flow, request.request_sender, request.run)
         self._names = SentNames(request.flow.id)
         self._steps = StepIdentities.of(request.flow, {})
         self._estimate = Estimate(request.flow, request.request_sender, epoch=epoch, resend=request.run.resend)
@@ -224,12 +222,13 @@ class _Planner:
         pages = ContactPages(ledger, flow, replay, self._steps, self._request.run.force, self._request.selected)
         for page in pages:
             with ledger.read() as connection:
-                held = self._prior_sends.find_not_walked(connection, page)
+                found = self._prior_sends.find(connection, page, self._steps)
             for contact in page:
-                if contact.id in held:
-                    self._count_held(held[contact.id])
+                if contact.id in found.held:
+                    self._count_held(found.held[contact.id])
                 else:
-                    self._walk(read_response(msgspec.json.decode(contact.response)), contact)
+                    response = read_response(msgspec.json.decode(contact.response))
+                    self._walk(response, contact, found.sent.get(contact.id))
 
     def _exclude_selected(self) -> None:
         """Count contacts that would be walked again neither as ended nor as in doubt."""
@@ -270,8 +269,9 @@ class _Planner:
                 known.setdefault(response_id, []).append(KnownResponse(_HERE, "", digest, ContactState.PENDING, epoch))
             admitted = [row for one in batch if (row := self._admit(one, known)) is not None]
             waiting = self._pending_contacts(None if self._request.run.force else connection, admitted)
-            held = {} if connection is None else self._prior_sends.find_not_walked(connection, waiting)
+            found = PriorFindings()
             if connection is not None:
+                found = self._prior_sends.find(connection, waiting, self._steps)
                 self._names.add(connection, [contact.response_id for contact in waiting])
         seen.add(
             (response_id, one.digest, one.epoch)
@@ -280,13 +280,14 @@ class _Planner:
             if one.replay_no == _HERE
         )
         for (response, _, _), contact in zip(admitted, waiting, strict=True):
-            found = held.get(contact.id)
-            if found is None and self._prior_sends.only_once and not seen.is_first(contact.identity.marks):
+            held = found.held.get(contact.id)
+            is_first = held is not None or not self._prior_sends.by_person or seen.is_first(contact.identity.marks)
+            if held is not None:
+                self._count_held(held)
+            elif self._prior_sends.only_once and not is_first:
                 self.plan.skipped[ONLY_ONCE] += 1
-            elif found is None:
-                self._walk(response, contact)
             else:
-                self._count_held(found)
+                self._walk(response, contact, found.sent.get(contact.id) if is_first else None)
 
     def _pending_contacts(
         self, connection: Connection | None, admitted: Sequence[tuple[ContactResponse, ReadRow, int]]
@@ -334,10 +335,12 @@ class _Planner:
         else:
             self.plan.skipped[found.reason] += 1
 
-    def _walk(self, response: ContactResponse, contact: PendingContact) -> None:
+    def _walk(self, response: ContactResponse, contact: PendingContact, sent: SentWalk | None) -> None:
         verdict = self._guards.judge(response, self._walk_started_at)
         if isinstance(verdict, Skip):
             self.plan.skipped[str(verdict)] += 1
+        elif self._comparison.is_unchanged(contact, response, sent, self._now):
+            self.plan.skipped[UNCHANGED_ROWS] += 1
         elif isinstance(verdict, Later):
             self.plan.postponed[verdict.reason] += 1
         else:

@@ -1,4 +1,4 @@
-"""Contacts of an existing replay that a run would walk, page by page."""
+"""Contacts that a run would walk: of a replay that does not exist yet, or page by page of one that does."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ from airflow_whatsapp_flows.ledger.replays import Replay, find_pending_chunks
 from airflow_whatsapp_flows.ledger.retry import SelectedContacts
 
 _SIZE = 500
+
+# Its number is after all others.
+NEW_REPLAY = Replay(
+    no=2**31 - 1, id="(new)", flow_id="", flow="", source="", source_mark=None, options={}, note=None,
+    created_at=0.0, started_at=None, ended_at=None, sealed=False,
+)  # fmt: skip
+"""A replay that does not exist yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,15 @@ import datetime as dt
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.response_content import is_content
+from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
+from airflow_whatsapp_flows.flow.walk.unchanged import SentWalk
 from airflow_whatsapp_flows.ledger.database import Connection
 from airflow_whatsapp_flows.ledger.epochs import (
     AttemptSummary,
@@ -25,6 +27,7 @@ from airflow_whatsapp_flows.ledger.known_rows import state_elsewhere
 from airflow_whatsapp_flows.ledger.records import PendingContact, responses_sent_to
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState
+from airflow_whatsapp_flows.ledger.sent_walks import find_sent_walks
 from airflow_whatsapp_flows.replay.commands import replay_command
 
 ONLY_ONCE = "only_once: an earlier response of this person was sent"
@@ -47,6 +50,24 @@ NotWalked = ContactEnd | Postponed
 """The state of a contact that is not walked, and why."""
 
 
+@dataclass(slots=True)
+class PriorFindings:
+    """What the ledger knows of some contacts besides their own attempts.
+
+    Attributes:
+        held: the contacts that must not be walked, by row number.
+        sent: what was last sent for the others or for the same people, by row number, if only changes are sent.
+    """
+
+    held: dict[int, NotWalked] = field(default_factory=dict)
+    sent: dict[int, SentWalk] = field(default_factory=dict)
+
+    def add(self, more: PriorFindings) -> None:
+        """Add what is known of other contacts."""
+        self.held.update(more.held)
+        self.sent.update(more.sent)
+
+
 @dataclass(frozen=True, slots=True)
 class PriorSends:
     """Finds the contacts of a page that must not be walked now.
@@ -65,6 +86,31 @@ class PriorSends:
     def only_once(self) -> bool:
         """Whether each person gets each step only once, across responses."""
         return self.flow.only_once
+
+    @property
+    def only_changes(self) -> bool:
+        """Whether contacts are compared with what was last sent for them."""
+        return self.flow.sends_only_changes and not self.force
+
+    @property
+    def by_person(self) -> bool:
+        """Whether it matters for a contact what was sent for other responses of the same person."""
+        return self.only_once or self.only_changes
+
+    def find(self, connection: Connection, contacts: Sequence[PendingContact], steps: StepIdentities) -> PriorFindings:
+        """Find what the ledger knows of some contacts.
+
+        Args:
+            contacts: contacts of one page.
+            steps: identities of the flow's steps.
+        """
+        found = PriorFindings(self.find_not_walked(connection, contacts))
+        if self.only_changes:  # last: what other replays have finished by now is part of it
+            waiting = {one.response_id: one for one in contacts if one.id not in found.held}
+            people = [(response_id, one.identity) for response_id, one in waiting.items()]
+            sent = find_sent_walks(connection.execute, self.flow.id, people, steps)
+            found.sent = {waiting[response_id].id: walk for response_id, walk in sent.items()}
+        return found
 
     def find_not_walked(self, connection: Connection, contacts: Sequence[PendingContact]) -> dict[int, NotWalked]:
         """Find the contacts that must not be walked, by row number.
@@ -109,13 +155,15 @@ class PriorSends:
         """Return what holds a contact back because its response was or is being sent with other content."""
         made = contact.record.made
         newer = next((one for one in made if one.epoch > contact.epoch), None)
+        newest = next((one for one in others if one.epoch > contact.epoch and one.sent), None)
         waiting = next((one for one in others if one.epoch > contact.epoch and one.state is ContactState.PENDING), None)
         if newer is None and waiting is not None:
             # Doubts about this content may be resolved first; the newer content waits for that.
             own = [one for one in made if one.epoch == contact.epoch]
             waiting = None if first_in_doubt(own) else waiting
-        if newer is not None or waiting is not None:
-            where = waiting.where if newer is None and waiting else _where(newer, others)
+        newer_elsewhere = waiting or newest
+        if newer is not None or newer_elsewhere is not None:
+            where = newer_elsewhere.where if newer is None and newer_elsewhere else _where(newer, others)
             reason = f"superseded: {where} has newer content of this response; the older content is no longer sent"
             return ContactEnd(contact.id, ContactState.SKIPPED, reason, time.time())
         doubtful = first_in_doubt([one for one in made if one.epoch < contact.epoch])

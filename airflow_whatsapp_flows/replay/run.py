@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import partial
 
 from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.flow.model import Flow
@@ -27,6 +26,7 @@ from airflow_whatsapp_flows.ledger.retry_runs import tally_retry
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.slots import SharedSlots
 from airflow_whatsapp_flows.replay.budget import FailureBudget, count_walked
+from airflow_whatsapp_flows.replay.comparison import comparison_of
 from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.garbage_collection import reduce_gc
@@ -77,7 +77,6 @@ async def run_replay(
         counted = await asyncio.to_thread(tally, ledger, replay.no)
     else:
         counted = await asyncio.to_thread(tally_retry, ledger, replay.no, settings.retry_no)
-    budget = failure_budget(counted, settings)
     async with AsyncExitStack() as stack:
         if settings.workers == 1:
             await stack.enter_async_context(mark_run(ledger, replay.no))
@@ -97,10 +96,15 @@ async def run_replay(
             epoch=replay.id if settings.force else None,
             resend=settings.resend,
             steps=steps,
+            comparison=comparison_of(flow, request_sender, settings),
         )
-        chunks = PendingChunks(partial(_find_chunks, ledger, replay), settings.chunks)
+        chunks = PendingChunks(lambda: _find_chunks(ledger, replay), settings.chunks)
         engine = Engine(ledger, journal, walker, PriorSends(flow, replay, settings.force), chunks, settings.concurrency)
-        engine.budget, engine.grace, engine.last = budget, settings.grace, last_sendable(replay)
+        engine.budget, engine.grace, engine.last = (
+            failure_budget(counted, settings),
+            settings.grace,
+            last_sendable(replay),
+        )
         sender.keeps_shapes = engine.last is not None
         on_engine(engine)
         async with stop_on_signals(lambda reason: stop_engine(engine, ledger, reason)):

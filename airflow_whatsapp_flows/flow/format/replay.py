@@ -111,3 +111,10 @@ class ReplayFormat(FormatModel, frozen=True, kw_only=True):
     ] = field(default_factory=list)
     quiet_hours: Annotated[QuietHoursFormat | None, Meta(description="hours during which nothing is sent")] = None
     effects: Annotated[bool, Meta(description="whether replays also apply 'effects'")] = False
+    send_when: Annotated[
+        Literal["always", "changed"],
+        Meta(
+            description="whether a contact is also sent when it would send the same requests as the last time, also in "
+            "DAG runs"
+        ),
+    ] = "always"

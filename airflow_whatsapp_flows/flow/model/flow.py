@@ -106,6 +106,11 @@ class Flow:
         """Whether a replay sends each action only once to the same person."""
         return self.replay is not None and self.replay.only_once
 
+    @property
+    def sends_only_changes(self) -> bool:
+        """Whether a contact that would send the same as the last time is not sent."""
+        return self.replay is not None and self.replay.send_when == "changed"
+
     def gives_sensitive(self, step: str) -> bool:
         """Whether the result of an action contains sensitive values that another step reads."""
         return step in self.replies_read and any(reference.step == step for reference in self.sensitive)

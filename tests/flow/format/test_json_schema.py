@@ -53,7 +53,7 @@ EVERYTHING: dict[str, Any] = {
         "max_handled_errors": "12.5%", "stop_when_refused": False, "fail_when": "budget",
         "max_age": 3600, "only_once": True, "opt_out": ["+525512345678"],
         "quiet_hours": {"start": "21:00", "end": "08:00"},
-        "effects": False,
+        "effects": False, "send_when": "changed",
     },
     "airflow": {
         "start_date": "2026-01-01", "catchup": False, "tags": ["a"], "owner": "b", "pool": "c", "doc_md": "d",

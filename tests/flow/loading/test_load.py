@@ -298,6 +298,7 @@ def test_a_flow_configures_its_replay() -> None:
         "fail_when": "budget",
         "max_age": 86_400,
         "only_once": True,
+        "send_when": "changed",
         "opt_out": ["+525512345678"],
         "quiet_hours": {"start": "21:00", "end": "08:00"},
         "effects": False,
