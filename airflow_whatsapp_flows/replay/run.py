@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.flow.model import Flow
@@ -73,10 +74,7 @@ async def run_replay(
     """
     ledger.outages.begin(settings.reconnect_seconds(request_sender.settings))
     steps = await asyncio.to_thread(load_step_identities, ledger, replay, flow, chunks=settings.chunks)
-    if settings.retry_no is None:
-        counted = await asyncio.to_thread(tally, ledger, replay.no)
-    else:
-        counted = await asyncio.to_thread(tally_retry, ledger, replay.no, settings.retry_no)
+    budget = failure_budget(await asyncio.to_thread(_count, ledger, replay, settings), settings)
     async with AsyncExitStack() as stack:
         if settings.workers == 1:
             await stack.enter_async_context(mark_run(ledger, replay.no))
@@ -98,13 +96,9 @@ async def run_replay(
             steps=steps,
             comparison=comparison_of(flow, request_sender, settings),
         )
-        chunks = PendingChunks(lambda: _find_chunks(ledger, replay), settings.chunks)
+        chunks = PendingChunks(partial(_find_chunks, ledger, replay), settings.chunks)
         engine = Engine(ledger, journal, walker, PriorSends(flow, replay, settings.force), chunks, settings.concurrency)
-        engine.budget, engine.grace, engine.last = (
-            failure_budget(counted, settings),
-            settings.grace,
-            last_sendable(replay),
-        )
+        engine.budget, engine.grace, engine.last = budget, settings.grace, last_sendable(replay)
         sender.keeps_shapes = engine.last is not None
         on_engine(engine)
         async with stop_on_signals(lambda reason: stop_engine(engine, ledger, reason)):
@@ -123,6 +117,13 @@ def _host_limits(ledger: Ledger, settings: RunSettings) -> HostLimits:
         needs_credentials=settings.stop_when_refused,
         share=settings.workers,
     )
+
+
+def _count(ledger: Ledger, replay: Replay, settings: RunSettings) -> Tally:
+    """Count the contacts of the whole replay, including earlier runs, or of a retry."""
+    if settings.retry_no is None:
+        return tally(ledger, replay.no)
+    return tally_retry(ledger, replay.no, settings.retry_no)
 
 
 def _find_chunks(ledger: Ledger, replay: Replay) -> list[int]:
