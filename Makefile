@@ -74,6 +74,7 @@ long: setup servers browser ## the tests that take minutes: many kills, real Air
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m "long and not alone"
 	$(RUN) -m pytest -m "long and alone"
 	FUZZ_FACTOR=5 $(RUN) -m pytest -n $(WORKERS) --dist worksteal tests/fuzz
+	$(RUN) -m tests.airflow.approvals
 	$(RUN) -m tests.airflow.replay_with_killed_worker
 	$(RUN) -m tests.airflow.broken_flow
 	$(RUN) -m tests.airflow.clear_and_resend

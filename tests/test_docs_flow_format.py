@@ -36,6 +36,7 @@ HEADINGS = {
     "ScheduleFormat": "### `schedule`",
     "AnyAssetFormat": "### Any of several assets",
     "QuietHoursFormat": "### `quiet_hours`",
+    "ApprovalFormat": "### `approve`",
     "AirflowFormat": "## Airflow",
     "FlowTestFormat": "## Tests",
     "ReplyFormat": "### A reply",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -32,9 +33,10 @@ _LOADING = 0.6
 _STANDING_IN = 0.8
 """Fraction of it after which not even placeholder DAGs are built."""
 _SLOWEST = 3
+_Build = Callable[[Flow], DAG]
 
 
-def load_dags(folder: str | Path = "flows") -> dict[str, DAG]:
+def load_dags(folder: str | Path = "flows", *, notifiers: Sequence[Any] = ()) -> dict[str, DAG]:
     """Build a DAG from every flow file of a folder, and a second one, ``<id>__replay``, for a flow with a ``replay``.
 
     A file with faults does not affect the others. Its faults are logged, and :func:`raise_faults` in a separate DAG
@@ -46,19 +48,21 @@ def load_dags(folder: str | Path = "flows") -> dict[str, DAG]:
 
     Args:
         folder: contains ``<flow id>.json`` files; a relative path is relative to the calling file.
+        notifiers: Airflow notifiers that tell people that the approval of a replay waits for an answer.
 
     Returns:
         DAG id to DAG, for ``globals().update(…)``.
     """
     caller = sys._getframe(1).f_globals
     found = _folder(folder, caller)
+    build_replay = partial(build_replay_dag, notifiers=notifiers)
     wanted = (get_parsing_context().dag_id or "").removesuffix(REPLAY_SUFFIX)
     if wanted:
         # A worker needs one DAG, and a file is named after its DAG: the others are not opened.
         file = found / f"{wanted}.json"
-        dags, faulty = _build_all([file], _Time(None)) if file.is_file() else ({}, [])
+        dags, faulty = _build_all([file], _Time(None), build_replay) if file.is_file() else ({}, [])
     else:
-        dags, faulty = _load(found, caller)
+        dags, faulty = _load(found, caller, build_replay)
     for error in faulty:
         log.error("flow file with faults:\n%s", error)
     return dags
@@ -93,10 +97,12 @@ def _folder(folder: str | Path, caller: Mapping[str, Any]) -> Path:
     return path if path.is_absolute() else Path(str(caller.get("__file__", "."))).resolve().parent / path
 
 
-def _load(folder: Path, caller: Mapping[str, Any]) -> tuple[dict[str, DAG], list[FlowFileError]]:
+def _load(
+    folder: Path, caller: Mapping[str, Any], build_replay: _Build = build_replay_dag
+) -> tuple[dict[str, DAG], list[FlowFileError]]:
     time = _Time(settings.get_dagbag_import_timeout(str(caller.get("__file__", ""))))
     try:
-        return _build_all(sorted(find_flow_files(folder), key=_size), time)
+        return _build_all(sorted(find_flow_files(folder), key=_size), time, build_replay)
     except FlowFileError as error:
         return {}, [error]
     except OSError as error:
@@ -142,12 +148,12 @@ class _Time:
         )
 
 
-def _build_all(paths: list[Path], time: _Time) -> tuple[dict[str, DAG], list[FlowFileError]]:
+def _build_all(paths: list[Path], time: _Time, build_replay: _Build) -> tuple[dict[str, DAG], list[FlowFileError]]:
     dags: dict[str, DAG] = {}
     faulty: list[FlowFileError] = []
     with _pause_gc():
         for path in paths:
-            built, error = _unbuilt(path, time) if time.is_over(_LOADING) else _build(path)
+            built, error = _unbuilt(path, time) if time.is_over(_LOADING) else _build(path, build_replay)
             time.took(path)
             dags.update(built)
             if error is not None:
@@ -175,7 +181,7 @@ def _pause_gc() -> Iterator[None]:
             gc.enable()
 
 
-def _build(path: Path) -> tuple[dict[str, DAG], FlowFileError | None]:
+def _build(path: Path, build_replay: _Build) -> tuple[dict[str, DAG], FlowFileError | None]:
     """Build the DAGs of one file, with its faults."""
     try:
         flow = load_flow_file(path, in_flows_folder=True)
@@ -190,7 +196,7 @@ def _build(path: Path) -> tuple[dict[str, DAG], FlowFileError | None]:
     if not faults:
         dags = _sound(path, flow, build_dag, faults)
         if flow.replay is not None:
-            dags |= _sound(path, flow, build_replay_dag, faults)
+            dags |= _sound(path, flow, build_replay, faults)
     if not faults:
         return dags, None
     unsound = FlowFileError(str(path), _locate(path, faults))
@@ -212,7 +218,7 @@ def _nul_places(value: object, place: tuple[str | int, ...] = ()) -> Iterator[tu
         yield from _nul_places(item, (*place, key))
 
 
-def _sound(path: Path, flow: Flow, build: Callable[[Flow], DAG], faults: list[Fault]) -> dict[str, DAG]:
+def _sound(path: Path, flow: Flow, build: _Build, faults: list[Fault]) -> dict[str, DAG]:
     """One DAG of a flow; none when it cannot be built, for a fault that is added to the others."""
     try:
         dag = build(flow)

@@ -27,6 +27,7 @@ from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
 
 _ID = re.compile(FLOW_ID)
 _REPLAY_SUCCESSORS = {"plan": ["approve"], "approve": ["replay"], "replay": ["report"], "report": []}
+_CANARY_SUCCESSORS = {"approve": ["canary"], "canary": ["approve_canary"], "approve_canary": ["replay"]}
 
 
 def build_placeholders(value: object, file_id: str, faults: str) -> dict[str, DAG]:
@@ -63,8 +64,10 @@ def _replay_placeholder(dag_id: str, value: Mapping[str, Any], block: Mapping[st
     # use up the only one. Without a schedule, the first run of the fixed flow goes on from the last one.
     if cron not in WITHOUT_CATCHUP and (start is not None or not catchup):
         schedule = _schedule(block.get("schedule"), value)
+    may_ask = block.get("approve") or block.get("approve_above") is not None
+    successors = {**_REPLAY_SUCCESSORS, **(_CANARY_SUCCESSORS if may_ask else {})}
     times = {"start_date": start or dt.datetime(2020, 1, 1, tzinfo=_zone(value)), "catchup": catchup}
-    return _placeholder(dag_id, value, faults, _REPLAY_SUCCESSORS, schedule=schedule, **times)
+    return _placeholder(dag_id, value, faults, successors, schedule=schedule, **times)
 
 
 def _placeholder(

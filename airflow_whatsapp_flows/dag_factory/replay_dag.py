@@ -1,11 +1,13 @@
-"""The DAG that replays a flow's recorded responses: plan, approve, replay, report."""
+"""The DAG that replays a flow's recorded responses: plan, approve, canary, replay, report."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, BaseOperator
 
 from airflow_whatsapp_flows.dag_factory.airflow_block import (
     assets,
@@ -16,6 +18,13 @@ from airflow_whatsapp_flows.dag_factory.airflow_block import (
     start_date,
     tags,
 )
+from airflow_whatsapp_flows.dag_factory.approval import (
+    approval_args,
+    approve_above,
+    asks,
+    highest_rate,
+    proposed_canary,
+)
 from airflow_whatsapp_flows.dag_factory.replay_params import RETRY, build_replay_params
 from airflow_whatsapp_flows.dag_factory.schedule import build_schedule
 from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX, replay_of_run
@@ -24,12 +33,10 @@ from airflow_whatsapp_flows.flow.format.replay import ScheduleFormat
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.run_schedule import catches_up
 from airflow_whatsapp_flows.operators.replay import WhatsAppReplayOperator
+from airflow_whatsapp_flows.operators.replay_approval import ReplayApprovalOperator, ReplayCanaryApprovalOperator
+from airflow_whatsapp_flows.operators.replay_canary import ReplayCanaryOperator
 from airflow_whatsapp_flows.operators.replay_options import LoadedFlow
-from airflow_whatsapp_flows.operators.replay_steps import (
-    ReplayApprovalOperator,
-    ReplayPlanOperator,
-    ReplayReportOperator,
-)
+from airflow_whatsapp_flows.operators.replay_steps import ReplayPlanOperator, ReplayReportOperator
 
 _DOCS = {
     "plan": (
@@ -37,8 +44,16 @@ _DOCS = {
         "The log and the XCom `plan` show the plan. Clearing it with its downstream tasks sends again what failed.\n"
     ),
     "approve": (
-        "Shows the plan and waits for a person if there are more contacts than `replay.approve_above`; passes "
-        "otherwise. If the person refuses, nothing is sent.\n"
+        "Shows the plan and waits for a person if `replay.approve` says so, or there are more contacts than "
+        "`replay.approve_above`; passes otherwise. If the person refuses, nothing is sent.\n"
+    ),
+    "canary": (
+        "Sends as many contacts as the approval chose to send first; skipped if it chose no canary. Clearing it sends "
+        "again what failed and is known not to have been applied.\n"
+    ),
+    "approve_canary": (
+        "Shows what came of the canary (exits, the shape of replies, errors), and waits for a person, who releases the "
+        "other contacts or stops. Skipped without a canary.\n"
     ),
     "replay": (
         "Sends the requests of one chunk, and records each in the ledger. A retry resumes where it stopped. Clearing "
@@ -52,21 +67,22 @@ _DOCS = {
 """Task id to the documentation of the task."""
 _RETRIES = 5
 _FIRST_RETRY = dt.timedelta(seconds=30)
-_ASKED_AGAIN = dt.timedelta(seconds=5)
 _LONGEST_RETRY = dt.timedelta(minutes=15)
 
 
-def build_replay_dag(flow: Flow) -> DAG:
+def build_replay_dag(flow: Flow, *, notifiers: Sequence[Any] = ()) -> DAG:
     """Build the DAG ``<id>__replay`` of a flow.
 
-    A run takes the snapshot of the source, asks for approval above ``approve_above``, sends chunk by chunk, and
-    reports. Its replay is named ``<flow id>__<run id>``: a retried or cleared task resumes it.
+    A run takes the snapshot of the source, asks for approval if the flow says so, sends the canary that was chosen and
+    asks again, sends chunk by chunk, and reports. Its replay is named ``<flow id>__<run id>``: a retried or cleared
+    task resumes it.
 
     Args:
         flow: usually with a ``replay``; without one, the source must be set when the DAG is triggered.
+        notifiers: Airflow notifiers that tell people that an approval waits for an answer.
 
     Raises:
-        FlowFileError: its schedule is invalid.
+        FlowFileError: its schedule is invalid, or a package that it needs is not installed.
     """
     block = flow.replay or ReplayFormat()
     with DAG(
@@ -83,7 +99,7 @@ def build_replay_dag(flow: Flow) -> DAG:
         render_template_as_native_obj=False,
         auto_register=False,
     ) as dag:
-        _add_tasks(flow, block)
+        _add_tasks(flow, block, notifiers)
     return dag
 
 
@@ -91,9 +107,9 @@ def _cron_of(block: ReplayFormat) -> str | None:
     return block.schedule.cron if isinstance(block.schedule, ScheduleFormat) else block.schedule
 
 
-def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
+def _add_tasks(flow: Flow, block: ReplayFormat, notifiers: Sequence[Any]) -> None:
     replay_id = f"{{{{ params.retry_of or '{replay_of_run(flow.id, '')}' ~ run_id }}}}"
-    inlets, outlets = assets(flow)
+    _, outlets = assets(flow)
     plan = ReplayPlanOperator(
         task_id="plan",
         flow=LoadedFlow(flow.id, flow),
@@ -108,28 +124,22 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
     approve = ReplayApprovalOperator(
         task_id="approve",
         plan_task="plan",
-        approve_above=block.approve_above,
+        approve_above=approve_above(block),
+        asks_for_choice=asks(block),
+        canary=proposed_canary(block),
+        highest_rate=highest_rate(block),
         subject=f"Send recorded responses through {flow.id}?",  # Airflow could treat a name as a template
-        # Airflow fails a task that is answered within a second or two; it asks again then.
-        retries=2,
-        retry_delay=_ASKED_AGAIN,
         doc_md=_DOCS["approve"],
+        **approval_args(flow, block, notifiers),
     )
+    # A limit is one of all chunks, and for the report to judge. Where any failed contact matters, the task of its
+    # chunk is red too: Airflow's "clear failed tasks" then sends again what failed.
     replay = WhatsAppReplayOperator.partial(
         task_id="replay",
-        flow=LoadedFlow(flow.id, flow),
-        source="{{ params.source or '' }}",
-        replay_id=replay_id,
-        # A limit is one of all chunks, and for the report to judge. Where any failed contact matters, the task of its
-        # chunk is red too: Airflow's "clear failed tasks" then sends again what failed.
         fail_when="any" if block.fail_when == "any" else "never",
-        retries=_RETRIES,
-        retry_delay=_FIRST_RETRY,
-        retry_exponential_backoff=True,
-        max_retry_delay=_LONGEST_RETRY,
-        inlets=inlets,
         doc_md=_DOCS["replay"],
-        **({"pool": flow.airflow.pool} if flow.airflow.pool else {}),
+        **({"approval_task": "approve", "trigger_rule": "none_failed"} if asks(block) else {}),
+        **_sending_args(flow, replay_id),
     ).expand(chunks=plan.output)
     report = ReplayReportOperator(
         task_id="report",
@@ -143,4 +153,42 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         doc_md=_DOCS["report"],
         **retry_args(flow),
     )
-    plan >> approve >> replay >> report
+    plan >> approve
+    if asks(block):
+        canary, decide = _add_canary(flow, block, replay_id, notifiers)
+        approve >> canary >> decide >> replay
+    else:
+        approve >> replay
+    replay >> report
+
+
+def _add_canary(flow: Flow, block: ReplayFormat, replay_id: str, notifiers: Sequence[Any]) -> tuple[BaseOperator, ...]:
+    """Add the tasks of the canary and of the decision about it."""
+    canary = ReplayCanaryOperator(
+        task_id="canary", approval_task="approve", doc_md=_DOCS["canary"], **_sending_args(flow, replay_id)
+    )
+    decide = ReplayCanaryApprovalOperator(
+        task_id="approve_canary",
+        plan_task="plan",
+        canary_task="canary",
+        subject=f"Send the other responses through {flow.id} too?",
+        doc_md=_DOCS["approve_canary"],
+        **approval_args(flow, block, notifiers),
+    )
+    return canary, decide
+
+
+def _sending_args(flow: Flow, replay_id: str) -> dict[str, Any]:
+    """Return the arguments of the tasks that send."""
+    inlets, _ = assets(flow)
+    return {
+        "flow": LoadedFlow(flow.id, flow),
+        "source": "{{ params.source or '' }}",
+        "replay_id": replay_id,
+        "retries": _RETRIES,
+        "retry_delay": _FIRST_RETRY,
+        "retry_exponential_backoff": True,
+        "max_retry_delay": _LONGEST_RETRY,
+        "inlets": inlets,
+        **({"pool": flow.airflow.pool} if flow.airflow.pool else {}),
+    }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -104,12 +104,13 @@ def release_held(ledger: Ledger, replay_no: int, kind: Kind) -> bool:
     return True
 
 
-def count_sendable(ledger: Ledger, replay: Replay, pending: int) -> int:
+def count_sendable(ledger: Ledger, replay: Replay, pending: int, only: Sequence[int] | None = None) -> int:
     """Count the pending contacts of a replay that are not held.
 
     Args:
         replay: as it is in the ledger now.
-        pending: number of all of its pending contacts.
+        pending: number of all of its pending contacts, or of those in some chunks.
+        only: numbers of these chunks.
     """
     last = last_sendable(replay)
     if last is None:
@@ -117,6 +118,8 @@ def count_sendable(ledger: Ledger, replay: Replay, pending: int) -> int:
     with ledger.read() as connection:
         first = min(hold.first for hold in _read(replay.options).values())
         query = select(func.count()).where(*is_sendable(replay.no, first, last))
+        if only is not None:
+            query = query.where(contacts.c.chunk.in_(list(only)))
         return connection.execute(query).scalar_one()
 
 

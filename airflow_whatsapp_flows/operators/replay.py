@@ -68,6 +68,9 @@ class ReplayTask(DatedTemplates):
     linked_replay: str | None = None
     """Name of its replay, once it is known."""
     chunks: Sequence[int] | None = None
+    approval_task: str | None = None
+    """Task id of the approval whose rate, limit, and canary apply."""
+    is_canary = False
     ui_color = "#34b7f1"
     ui_fgcolor = "#000000"
 
@@ -168,6 +171,8 @@ class WhatsAppReplayOperator(ReplayTask):
     Args:
         chunk: number of the single chunk to run, from 0.
         chunks: numbers of the chunks to run (templated). Default: all of them.
+        approval_task: task id of the :class:`ReplayApprovalOperator` whose rate, limit, and canary apply; the task
+            fails if it has not passed.
         fail_when: ``any`` contact failed, in doubt, or rejected; ``budget``: more than ``max_failures``; both also if
             all contacts, or more than ``max_handled_errors``, took an error exit; ``never``. Default: the flow's, else
             ``any``.
@@ -188,9 +193,11 @@ class WhatsAppReplayOperator(ReplayTask):
         chunk: int | None = None,
         chunks: Sequence[int] | None = None,
         fail_when: str | None = None,
+        approval_task: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.approval_task = approval_task
         if fail_when is not None:
             check_choice("fail_when", fail_when, FAIL_WHEN)
         self.chunks = take_either("chunk", None if chunk is None else [chunk], "chunks", chunks)

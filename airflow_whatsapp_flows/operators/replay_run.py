@@ -19,12 +19,15 @@ from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.groups import error_groups
+from airflow_whatsapp_flows.ledger.holds import count_sendable
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.retry_runs import tally_retry
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.failures import TaskFailureError, TaskRetryError, task_errors
 from airflow_whatsapp_flows.operators.links import link_replay
 from airflow_whatsapp_flows.operators.metrics import Metrics
+from airflow_whatsapp_flows.operators.replay_canary_run import find_choice, hold_as_chosen, lower_rates
+from airflow_whatsapp_flows.operators.replay_choice import Choice
 from airflow_whatsapp_flows.operators.replay_progress import ProgressReport
 from airflow_whatsapp_flows.operators.replay_retry import find_retry, resume_retry, retry_cleared, retry_of_run
 from airflow_whatsapp_flows.operators.replay_setup import ReplaySetup, default_replay_id, flow_of, request_sender_of
@@ -63,8 +66,10 @@ def task_flow(task: ReplayTask) -> Flow:
     return flow_of(task.flow, dag.fileloc if dag else None)
 
 
-def create_or_resume(task: ReplayTask, ledger: Ledger, flow: Flow, context: Context) -> Replay:
-    """Start or resume the replay of a task.
+def create_or_resume(
+    task: ReplayTask, ledger: Ledger, flow: Flow, context: Context, choice: Choice | None = None
+) -> Replay:
+    """Start or resume the replay of a task, and hold contacts as an approval chose.
 
     Raises:
         FlowsError: it cannot be started or resumed.
@@ -78,7 +83,9 @@ def create_or_resume(task: ReplayTask, ledger: Ledger, flow: Flow, context: Cont
     replay_id = task.replay_id or default_replay_id(flow.id, context)
     retry = find_retry(ledger, task.replay_id, context)
     if retry is not None:
-        replay, chosen = resume_retry(ledger, flow, replay_id, retry, task.chunks)
+        # Which contacts come first is known only once all of them are pending.
+        of_chunks = task.chunks if choice is None or (choice.limit, choice.canary) == (None, None) else None
+        replay, chosen = resume_retry(ledger, flow, replay_id, retry, of_chunks)
         if chosen is not None:
             task.log.info("retrying %s", plural(chosen.contacts, "selected contact"))
             log_left_out(task.log, chosen)
@@ -93,7 +100,7 @@ def create_or_resume(task: ReplayTask, ledger: Ledger, flow: Flow, context: Cont
     if chosen is not None:
         task.log.info("the task was cleared: retrying %s", plural(chosen.contacts, "contact"))
         log_left_out(task.log, chosen)
-    return replay
+    return replay if choice is None else hold_as_chosen(ledger, replay, task, choice, context)
 
 
 def note_rows(task: ReplayTask, rows: int) -> None:
@@ -119,17 +126,20 @@ def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str,
     with task_errors(task.task_id), airflow_ledger(provider_settings()) as ledger:
         flow = task_flow(task)
         request_sender = request_sender_of(flow)
-        replay = create_or_resume(task, ledger, flow, context)
+        choice = find_choice(task, context)
+        replay = create_or_resume(task, ledger, flow, context, choice)
         begun = time.monotonic()
         task.log.info("replay %s in the ledger %s", replay.id, ledger.display_url)
         retry = retry_of_run(replay, context)
         kept = replay.options if retry else {}
+        settings = ReplaySetup(task.current_options(), flow).run_settings(kept)
         settings = replace(
-            ReplaySetup(task.current_options(), flow).run_settings(kept),
+            settings,
+            rates=lower_rates(settings.rates, choice.rate if choice else None),
             chunks=task.chunks,
             retry_no=retry.number if retry else None,
         )
-        pending = tally(ledger, replay.no, task.chunks).states[ContactState.PENDING]
+        pending = _count_left(task, ledger, replay, tally(ledger, replay.no, task.chunks))
         metrics = Metrics.of(context, flow.id)
         report = ProgressReport(task.log, context, pending, metrics)
         run = partial(run_replay, ledger, replay, flow, request_sender, settings)
@@ -137,6 +147,7 @@ def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str,
         report.save_last(progress.ended)
         report.send_metrics(progress.ended)
         counted = tally(ledger, replay.no, task.chunks)
+        left = _count_left(task, ledger, replay, counted)
         # Of chunks, which are mapped, the report tells the errors of all.
         errors = error_groups(ledger, replay, SHOWN_ERRORS) if task.chunks is None else []
         whole = counted if task.chunks is None else tally(ledger, replay.no)
@@ -148,7 +159,7 @@ def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str,
     task.log.info("%s", status_line(status))
     log_errors(task.log, errors)
     context["ti"].xcom_push(key="return_value", value=status)  # also of a task that fails
-    _check_end(task, status, progress)
+    _check_end(task, status, progress, left)
     _judge(task, status, own, whole, settings, flow)
     return status
 
@@ -190,23 +201,28 @@ async def _run(
             one.cancel()
 
 
-def _check_end(task: WhatsAppReplayOperator, status: Mapping[str, Any], progress: Progress) -> None:
+def _count_left(task: ReplayTask, ledger: Ledger, replay: Replay, counted: Tally) -> int:
+    """Return the number of pending contacts of a task that are not held."""
+    return count_sendable(ledger, replay, counted.states[ContactState.PENDING], task.chunks)
+
+
+def _check_end(task: WhatsAppReplayOperator, status: Mapping[str, Any], progress: Progress, left: int) -> None:
     if progress.spent:
         raise TaskFailureError(f"{task.task_id}: the failure budget is exhausted: {progress.stopped}")
-    if status["pending"] and progress.needs_help:
+    if left and progress.needs_help:
         raise TaskFailureError(
-            f"{task.task_id}: {progress.stopped}; {status['pending']:,} of {status['total']:,} contacts are "
+            f"{task.task_id}: {progress.stopped}; {left:,} of {status['total']:,} contacts are "
             "pending: fix the cause, then clear this task"
         )
-    if status["pending"] and progress.first_until is not None and progress.stopped is None:
+    if left and progress.first_until is not None and progress.stopped is None:
         until = max(progress.first_until, dt.datetime.now(dt.timezone.utc) + _SHORTEST_WAIT)
-        task.log.info("%s contacts are pending; resuming at %s", f"{status['pending']:,}", until)
+        task.log.info("%s contacts are pending; resuming at %s", f"{left:,}", until)
         task.defer(trigger=DateTimeTrigger(until), method_name="go_on")
-    if status["pending"]:
+    if left:
         reasons = [*progress.postponed, *filter(None, (progress.stopped, progress.cut_off_text))]
         why = f" ({'; '.join(reasons)})" if reasons else ""
         raise TaskRetryError(
-            f"{task.task_id}: {status['pending']:,} of {status['total']:,} contacts are pending{why}; "
+            f"{task.task_id}: {left:,} of {status['total']:,} contacts are pending{why}; "
             "retry or clear this task to resume"
         )
 

@@ -1,16 +1,13 @@
-"""The other tasks of a replay's DAG: plan, approve, and report."""
+"""The tasks of a replay's DAG that plan and report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from airflow.providers.standard.exceptions import HITLRejectException
-from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator, Context
 
-from airflow_whatsapp_flows.operators.failures import TaskFailureError
-from airflow_whatsapp_flows.operators.links import REPLAY_LINK, link_replay
+from airflow_whatsapp_flows.operators.links import REPLAY_LINK
 from airflow_whatsapp_flows.operators.replay import ReplayTask
 
 PLAN = "plan"
@@ -47,58 +44,6 @@ class ReplayPlanOperator(ReplayTask):
         from airflow_whatsapp_flows.operators.replay_steps_run import plan_replay
 
         return plan_replay(self, context)
-
-
-class ReplayApprovalOperator(ApprovalOperator):
-    """Ask for approval if there are more contacts than the flow allows without it; otherwise pass.
-
-    Args:
-        plan_task: task id of the :class:`ReplayPlanOperator`.
-        approve_above: contacts; ``None`` never asks.
-        **kwargs: for ``ApprovalOperator``.
-    """
-
-    operator_extra_links = (REPLAY_LINK,)
-    linked_replay: str | None = None
-    """Name of the replay, once it is known."""
-
-    def __init__(self, *, plan_task: str, approve_above: int | None, **kwargs: Any) -> None:
-        super().__init__(fail_on_reject=True, **kwargs)
-        self.plan_task = plan_task
-        self.approve_above = approve_above
-
-    def execute(self, context: Context) -> Any:
-        """Pass, or wait for approval."""
-        planned_value = self._link(context)
-        pending = planned_value.get("walked", 0) + planned_value.get("postponed", 0)
-        if self.approve_above is None or pending <= self.approve_above or self.linked_replay is None:
-            self.log.info("%s contacts need no approval", f"{pending:,}")
-            return None
-        from airflow_whatsapp_flows.operators.plan_text import plan_markdown
-
-        self.body = plan_markdown(planned_value)
-        return super().execute(context)
-
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        """Pass if approved, or fail; a rejected replay is not asked again.
-
-        Raises:
-            TaskFailureError: it was refused.
-        """
-        self._link(context)
-        try:
-            return super().execute_complete(context, event)
-        except HITLRejectException:
-            raise TaskFailureError(
-                f"{self.task_id}: rejected, nothing was sent; clear this task to ask again"
-            ) from None
-
-    def _link(self, context: Context) -> dict[str, Any]:
-        """Link the task to its replay, and return the plan; a dry run has no replay."""
-        planned_value: dict[str, Any] = context["ti"].xcom_pull(task_ids=self.plan_task, key=PLAN) or {}
-        if planned_value.get("replay_id") is not None:
-            link_replay(self, context, planned_value["replay_id"])
-        return planned_value
 
 
 class ReplayReportOperator(BaseOperator):

@@ -23,6 +23,7 @@ from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.failures import TaskFailureError, task_errors
 from airflow_whatsapp_flows.operators.links import link_replay
 from airflow_whatsapp_flows.operators.plan_text import plan_text, plan_value
+from airflow_whatsapp_flows.operators.replay_canary_run import held_text
 from airflow_whatsapp_flows.operators.replay_retry import PlannedSelection, plan_retry, read_retry, retry_of_run
 from airflow_whatsapp_flows.operators.replay_run import create_or_resume, handled_limit, note_rows, task_flow
 from airflow_whatsapp_flows.operators.replay_setup import ReplaySetup, request_sender_of
@@ -135,6 +136,7 @@ def report_replay(task: ReplayReportOperator, context: Context) -> dict[str, Any
         if retry is not None:
             own = tally_retry(ledger, replay.no, retry.number)
             unsent = count_unsent(ledger, replay.no, retry.number)
+        held, undecided = held_text(ledger, replay, counted.states[ContactState.PENDING])
     status = replay_status(replay, counted)
     if retry is not None:
         task.log.info("this run retried %s", ended_text(own))
@@ -143,10 +145,11 @@ def report_replay(task: ReplayReportOperator, context: Context) -> dict[str, Any
     error_rows = {"errors": errors_value(errors, deliveries_of(flow_of_replay(replay)))}
     context["ti"].xcom_push(key="return_value", value={**status, **error_rows})  # also of a task that fails
     limits = (task.max_failures, handled_limit(task.max_handled_errors, retry.number if retry else None))
-    problem = (
-        _problem(status, planned_value) if retry is None else _problem_of_retry(status, planned_value, own, unsent)
-    )
-    problem = problem or what_is_wrong(own, task.fail_when, *limits)
+    if held:
+        task.log.info("%s are held", plural(held, "contact"))
+    left = {**status, "pending": status["pending"] - held}
+    problem = _problem(left, planned_value) if retry is None else _problem_of_retry(left, planned_value, own, unsent)
+    problem = problem or undecided or what_is_wrong(own, task.fail_when, *limits)
     if problem:
         again = "; clear the tasks that sent them to resend the requests that were not applied"
         hint = again if own.states[ContactState.FAILED] else ""

@@ -42,7 +42,8 @@ assert set(load_dags({folder!r})) == {{"leads", "leads__replay"}}
 OPERATORS = """
 from airflow.sdk import DAG
 from airflow_whatsapp_flows import WhatsAppActionOperator, WhatsAppBranchOperator, WhatsAppReplayOperator
-from airflow_whatsapp_flows.operators.replay_steps import ReplayApprovalOperator, ReplayPlanOperator
+from airflow_whatsapp_flows.operators.replay_approval import ReplayApprovalOperator
+from airflow_whatsapp_flows.operators.replay_steps import ReplayPlanOperator
 from airflow_whatsapp_flows.operators.replay_steps import ReplayReportOperator
 
 with DAG("by_hand"):

@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.dag_factory import raise_faults
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.operators import replay_run as operator_module
 from airflow_whatsapp_flows.operators.links import REPLAY_LINK
-from airflow_whatsapp_flows.operators.replay_steps import ReplayApprovalOperator
+from airflow_whatsapp_flows.operators.replay_approval import ReplayApprovalOperator
 from airflow_whatsapp_flows.operators.replay_steps_run import _groups
 from airflow_whatsapp_flows.replay.guards import Guards, Later
 from tests.airflow_runs import FinishedRun, run_dag

@@ -16,7 +16,7 @@ class ByJsonType:
         *types: the JSON type of each alternative; the last one also stands for all other types.
     """
 
-    def __init__(self, *types: Literal["object", "array", "text", "number"]) -> None:
+    def __init__(self, *types: Literal["object", "array", "text", "number", "boolean"]) -> None:
         self.types = types
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from airflow_whatsapp_flows.flow.durations import PATTERN
 from airflow_whatsapp_flows.flow.format.common import ByJsonType, FormatModel, TimeOfDay
 
 MAX_CONCURRENCY = 1024
@@ -44,6 +45,34 @@ class ScheduleFormat(FormatModel, frozen=True, kw_only=True):
     assets: Annotated[
         Annotated[AssetUris | AnyAssetFormat, ByJsonType("array", "object")] | None,
         Meta(description='URIs of assets: once all of them are updated; or {"any": [...]}'),
+    ] = None
+
+
+class ApprovalFormat(FormatModel, frozen=True, kw_only=True):
+    """Who approves a replay, how they learn of it, and what happens if nobody answers."""
+
+    users: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=255)]],
+        Meta(description="ids of the Airflow users who may answer; default: everybody who may run the DAG"),
+    ] = field(default_factory=list)
+    emails: Annotated[
+        list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,255}\Z")]],
+        Meta(description="e-mail addresses that are told that an answer is needed"),
+    ] = field(default_factory=list)
+    smtp_connection: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,250}\Z")],
+        Meta(description="id of the Airflow connection that sends the e-mail"),
+    ] = "smtp_default"
+    timeout: Annotated[
+        Annotated[str, Meta(pattern=PATTERN)] | None,
+        Meta(description="how long to wait for an answer, such as 4h; default: without end"),
+    ] = None
+    on_timeout: Annotated[
+        Literal["approve", "reject", "fail"], Meta(description="what happens if nobody answers in time")
+    ] = "fail"
+    canary: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)] | None,
+        Meta(description="contacts to send first, as proposed to whoever approves; default: none"),
     ] = None
 
 
@@ -118,3 +147,7 @@ class ReplayFormat(FormatModel, frozen=True, kw_only=True):
             "DAG runs"
         ),
     ] = "always"
+    approve: Annotated[
+        Annotated[ApprovalFormat | bool, ByJsonType("object", "boolean")] | None,
+        Meta(description="whether a person must approve the replay; or an object with who, and how"),
+    ] = None

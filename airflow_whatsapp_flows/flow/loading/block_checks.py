@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
+from airflow_whatsapp_flows.flow.durations import parse_duration
 from airflow_whatsapp_flows.flow.identity import IDENTIFIER_SCOPES, IdentityRule, read_opt_out
 from airflow_whatsapp_flows.flow.json_source import FlowFault, Path
 from airflow_whatsapp_flows.flow.loading.builder import FlowTexts
@@ -109,6 +110,11 @@ def check_replay(replay: object) -> list[FlowFault]:
     if replay.get("query") is not None and replay.get("source") is None:
         message = "a query needs a 'source': the database to run it in"
         found.append((message, ("replay", "query")))
+    approve = replay.get("approve")
+    if approve is False and replay.get("approve_above") is not None:
+        found.append(("'approve' is false, but 'approve_above' asks: remove one of them", ("replay", "approve")))
+    if isinstance(approve, dict):
+        found += _check_approval(approve)
     limits = ("max_failures", "max_handled_errors")
     if replay.get("fail_when") == "budget" and all(replay.get(limit) is None for limit in limits):
         message = (
@@ -116,6 +122,19 @@ def check_replay(replay: object) -> list[FlowFault]:
         )
         found.append((message, ("replay", "fail_when")))
     return [FlowFault(message, path) for message, path in found] + _check_run_terms(replay)
+
+
+def _check_approval(approve: dict[str, Any]) -> Iterable[tuple[str, Path]]:
+    timeout = approve.get("timeout")
+    if isinstance(timeout, str):
+        try:
+            parse_duration(timeout)
+        except ValueError as error:
+            yield str(error), ("replay", "approve", "timeout")
+    elif approve.get("on_timeout") is not None:
+        yield "'on_timeout' needs a 'timeout', such as '4h'", ("replay", "approve", "on_timeout")
+    if approve.get("smtp_connection") is not None and not approve.get("emails"):
+        yield "'smtp_connection' needs 'emails': who is told", ("replay", "approve", "smtp_connection")
 
 
 def _check_run_terms(replay: dict[str, Any]) -> list[FlowFault]:

@@ -54,6 +54,10 @@ EVERYTHING: dict[str, Any] = {
         "max_age": 3600, "only_once": True, "opt_out": ["+525512345678"],
         "quiet_hours": {"start": "21:00", "end": "08:00"},
         "effects": False, "send_when": "changed",
+        "approve": {
+            "users": ["ana"], "emails": ["ops@example.com"], "smtp_connection": "smtp_default", "timeout": "4h",
+            "on_timeout": "reject", "canary": 50,
+        },
     },
     "airflow": {
         "start_date": "2026-01-01", "catchup": False, "tags": ["a"], "owner": "b", "pool": "c", "doc_md": "d",

@@ -302,6 +302,7 @@ def test_a_flow_configures_its_replay() -> None:
         "opt_out": ["+525512345678"],
         "quiet_hours": {"start": "21:00", "end": "08:00"},
         "effects": False,
+        "approve": True,
     }
     loaded = flow_of(action(), replay=replay).replay
     assert loaded is not None

@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.ledger.retry import RetrySelection
 from airflow_whatsapp_flows.ledger.schema import contacts
 from airflow_whatsapp_flows.operators import replay_retry, replay_run
 from airflow_whatsapp_flows.operators.failures import TaskFailureError
-from airflow_whatsapp_flows.operators.replay_steps import ReplayApprovalOperator
+from airflow_whatsapp_flows.operators.replay_approval import ReplayApprovalOperator
 from airflow_whatsapp_flows.replay.retry import selection_text
 from tests.operators.clearing import run_cleared
 from tests.operators.conftest import TaskLog

@@ -17,6 +17,7 @@ from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.operators import replay_run
 from airflow_whatsapp_flows.operators.failures import TaskFailureError
+from airflow_whatsapp_flows.operators.replay_approval import ReplayApprovalOperator
 from airflow_whatsapp_flows.operators.replay_retry import (
     PlannedSelection,
     find_retry,
@@ -24,7 +25,6 @@ from airflow_whatsapp_flows.operators.replay_retry import (
     read_retry,
     resume_retry,
 )
-from airflow_whatsapp_flows.operators.replay_steps import ReplayApprovalOperator
 from airflow_whatsapp_flows.replay.retry import RETRIABLE
 from tests.airflow_runs import run_dag
 from tests.operators.clearing import run_cleared
