@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 TAG = "whatsapp"
 """Tag of every DAG of a flow."""
 REPLAY_SUFFIX = "__replay"
 """A flow's replay DAG has the flow's id with this suffix."""
 PAGES = "/whatsapp-flows"
 """Path of the pages, below that of Airflow."""
+
+
+def loop_name(steps: Sequence[str]) -> str:
+    """Return the name of the task of a loop, which Airflow may show cut off."""
+    return f"Loop: {' → '.join(steps)}"
 
 
 def replay_of_run(flow_id: str, run_id: str) -> str:

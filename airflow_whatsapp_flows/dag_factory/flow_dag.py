@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.dag_factory.airflow_block import (
 )
 from airflow_whatsapp_flows.dag_factory.params import build_params
 from airflow_whatsapp_flows.dag_factory.task_ids import task_ids_of
-from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX
+from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX, loop_name
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.loading.load import load_flow
@@ -98,7 +98,7 @@ class _DagBuilder:
         step, loop = self._flow.steps[name], self._flow.loop_of(name)
         common: dict[str, Any] = {
             "task_id": self._task_ids[name],
-            "task_display_name": _loop_name(loop) if loop else name,
+            "task_display_name": _shorten(loop_name(loop)) if loop else name,
         }
         if is_joined:
             common["trigger_rule"] = JOIN
@@ -181,10 +181,6 @@ def _add_edge(source: Any, target: Any, label: str | None = None) -> None:
     if label is not None:
         # As `source >> Label(label) >> target` does, in a third of the time.
         source.dag.set_edge_info(source.task_id, target.task_id, {"label": label})
-
-
-def _loop_name(loop: tuple[str, ...]) -> str:
-    return _shorten(f"Loop: {' → '.join(loop)}")
 
 
 def _shorten(name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import msgspec
-from sqlalchemy import Connection, case, null, or_, select
+from sqlalchemy import Connection, Select, case, null, or_, select
 
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.pages import size_of
@@ -76,16 +76,20 @@ def count_paths(ledger: Ledger, replay_no: int) -> PathCounts:
     return PathCounts(walked, too_long, is_all, has_unread, steps, ways, ends)
 
 
-def _read(connection: Connection, replay_no: int) -> Iterator[tuple[str | None, ContactState] | None]:
-    """Yield path and state of walked contacts, without a path that is too long, and ``None`` before rows not read."""
+def walked_chunks(replay_no: int) -> Select[tuple[int]]:
+    """Return the query for the numbers of a replay's chunks that may have walked contacts."""
     own = (counts.c.replay_no == chunks.c.replay_no, counts.c.chunk == chunks.c.chunk)
     is_walked = counts.c.state.not_in([*NOTHING_SENT, ContactState.PENDING.value])
     has_walked = select(counts.c.id).where(*own, is_walked).correlate(chunks).exists()
     # The counts of a chunk in use are not stored.
-    chosen = select(chunks.c.chunk).where(chunks.c.replay_no == replay_no, or_(chunks.c.requests.is_(None), has_walked))
+    return select(chunks.c.chunk).where(chunks.c.replay_no == replay_no, or_(chunks.c.requests.is_(None), has_walked))
+
+
+def _read(connection: Connection, replay_no: int) -> Iterator[tuple[str | None, ContactState] | None]:
+    """Yield path and state of walked contacts, without a path that is too long, and ``None`` before rows not read."""
     path = case((size_of(contacts.c.path) <= _LONGEST_PATH, contacts.c.path), else_=null())
     left = MOST_ROWS
-    for chunk in connection.scalars(chosen.order_by(chunks.c.chunk).limit(MOST_ROWS)).all():
+    for chunk in connection.scalars(walked_chunks(replay_no).order_by(chunks.c.chunk).limit(MOST_ROWS)).all():
         query = (
             select(contacts.c.path.is_not(None), path, contacts.c.state)
             .where(contacts.c.replay_no == replay_no, contacts.c.chunk == chunk)

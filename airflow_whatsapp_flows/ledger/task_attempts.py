@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, case, func, null, or_, select
 
@@ -108,6 +110,51 @@ def read_task_attempts(
     """
     with ledger.read() as connection:
         return details_of(connection, sends._conditions, replies, response, after, limit)
+
+
+class RunAttempt(NamedTuple):
+    """One attempt for the response of a DAG run, without what came back.
+
+    Attributes:
+        step: name of the action.
+        visit: number of the visit of the step, from 1.
+        number: number of the attempt under its key, from 1.
+        fate: what is known about it; ``None`` if nothing.
+        status_code: of the reply, if there was one.
+        begun_at: epoch seconds.
+        ended_at: epoch seconds.
+        replay_no: number of the replay that sent it; ``None`` if a task did.
+    """
+
+    step: str
+    visit: int
+    number: int
+    fate: str | None
+    status_code: int | None
+    begun_at: float
+    ended_at: float | None
+    replay_no: int | None
+
+
+def read_run_attempts(ledger: Ledger, flow_id: str, response_ids: Collection[str]) -> list[RunAttempt]:
+    """Read the first attempts for the response of a DAG run, oldest first.
+
+    Args:
+        ledger: the ledger.
+        flow_id: id of the flow.
+        response_ids: ids that the response may have.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    query = (
+        select(*(attempts.c[name] for name in RunAttempt._fields))
+        .where(attempts.c.response_id.in_(sorted(response_ids)), attempts.c.flow_id == flow_id)
+        .order_by(attempts.c.id)
+        .limit(MOST_RECORDED)
+    )
+    with ledger.read() as connection:
+        return [RunAttempt(*row) for row in connection.execute(query)]
 
 
 def read_recorded_attempts(ledger: Ledger, flow_id: str, response_id: str) -> list[RecordedAttempt]:

@@ -21,6 +21,8 @@ ROUTE = "whatsapp-flows"
 """Name of the navigation page in Airflow's own URL, ``/plugin/whatsapp-flows``."""
 REQUEST_ROUTE = "whatsapp-request"
 """Name of the tab of a task instance in Airflow's own URL."""
+WALK_ROUTE = "whatsapp-walk"
+"""Name of the tab of a DAG run in Airflow's own URL."""
 FLOW_ROUTE = "whatsapp-flow"
 """Name of the tab of a DAG in Airflow's own URL."""
 
@@ -69,6 +71,12 @@ class WhatsAppFlowsPlugin(AirflowPlugin):
             "href": f"{PREFIX.lstrip('/')}/tasks/{{DAG_ID}}/{{RUN_ID}}/{{TASK_ID}}/{{MAP_INDEX}}",
             "destination": "task_instance",
             "url_route": REQUEST_ROUTE,
+        },
+        {
+            "name": "Walk",
+            "href": f"{PREFIX.lstrip('/')}/runs/{{DAG_ID}}/{{RUN_ID}}",
+            "destination": "dag_run",
+            "url_route": WALK_ROUTE,
         },
         {
             "name": "Flow",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -20,6 +20,8 @@ from airflow_whatsapp_flows.ledger.task_attempts import TaskPlace
 
 _REPLAY_LINK = "_link_ReplayLink"
 _RESULT = "return_value"
+_END = "end"
+_MOST_TASKS = 500  # of a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,79 @@ def _replay_in(link: Any) -> str | None:
         return None
     _, mark, name = link.strip('"').rpartition("/replays/")
     return unquote(name) if mark and name else None
+
+
+@dataclass(frozen=True, slots=True)
+class RunTask:
+    """A task instance of a run.
+
+    Attributes:
+        task_id: id of the task.
+        label: name that Airflow shows.
+        operator: name of its class.
+        state: its state.
+        started_at: when its last try started.
+    """
+
+    task_id: str
+    label: str
+    operator: str
+    state: str
+    started_at: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """A DAG run, as Airflow knows it.
+
+    Attributes:
+        state: its state.
+        conf: what it was triggered with.
+        run_after: when it was to run.
+        is_flow: whether its DAG is that of a flow.
+        end: how the walk of its contact ended, as its last task reported it; ``None`` if it has not.
+        tasks: those that were started, in the order of their starts.
+    """
+
+    state: str
+    conf: Mapping[str, Any]
+    run_after: dt.datetime | None
+    is_flow: bool
+    end: Mapping[str, Any] | None
+    tasks: Sequence[RunTask]
+
+
+def find_run(dag_id: str, run_id: str) -> RunFacts | None:
+    """Find a DAG run; ``None`` if Airflow has none there."""
+    ti = TaskInstance
+    columns = (ti.task_id, ti._task_display_property_value.label("label"), ti.operator, ti.state, ti.start_date)
+    of_run = select(DagRun.state, DagRun.conf, DagRun.run_after, DagRun.logical_date)
+    started = select(*columns).where(ti.dag_id == dag_id, ti.run_id == run_id, ti.start_date.is_not(None))
+    ends = select(XComModel.value).where(XComModel.dag_id == dag_id, XComModel.run_id == run_id)
+    with create_session() as session:
+        row = session.execute(of_run.where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).one_or_none()
+        if row is None:
+            return None
+        tasks = session.execute(started.order_by(ti.start_date, ti.task_id).limit(_MOST_TASKS)).all()
+        end = session.scalars(ends.where(XComModel.key == _END).order_by(XComModel.timestamp.desc()).limit(1)).first()
+        is_flow = _is_flow(session, dag_id)
+    return RunFacts(
+        state=str(getattr(row.state, "value", row.state)),
+        conf=row.conf if isinstance(row.conf, dict) else {},
+        run_after=row.run_after or row.logical_date,
+        is_flow=is_flow,
+        end=end if isinstance(end, dict) else None,
+        tasks=[
+            RunTask(
+                task.task_id,
+                task.label or task.task_id,
+                task.operator or "",
+                str(getattr(task.state, "value", task.state)),
+                task.start_date,
+            )
+            for task in tasks
+        ],
+    )
 
 
 def is_flow_dag(dag_id: str) -> bool:

@@ -21,12 +21,14 @@ from airflow_whatsapp_flows.plugin import (
     replay_page,
     request_tab,
     retries,
+    walk_tab,
 )
 from airflow_whatsapp_flows.plugin.rendering import problem_page
 
 _STATIC = Path(__file__).parent / "static"
 _PAGES = (
-    overview, contact_page, replay_page, people_page, erase_page, request_tab, flow_tab, actions, retries,
+    overview, contact_page, replay_page, people_page, erase_page, request_tab, walk_tab, flow_tab, actions,
+    retries,
 )  # fmt: skip
 _HEADERS = {
     # Whatever gets into a page in spite of the escaping runs nowhere, and sends nothing anywhere.

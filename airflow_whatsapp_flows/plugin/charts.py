@@ -10,7 +10,7 @@ from airflow_whatsapp_flows.ledger.rows import ContactState
 
 _MOST_BARS = 60
 _WIDTHS = (
-    1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000,
+    0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000,
 )  # fmt: skip
 """Seconds that a bar may stand for."""
 _UNITS = (("days", 86_400), ("h", 3600), ("min", 60))
@@ -79,7 +79,7 @@ class Chart:
         for unit, size in _UNITS:
             if self.seconds >= size:
                 return f"{self.seconds / size:,.0f} {unit}"
-        return f"{self.seconds:.0f} s"
+        return f"{self.seconds:g} s"
 
 
 def chart_over_time(ended: Iterable[EndedContacts]) -> Chart | None:

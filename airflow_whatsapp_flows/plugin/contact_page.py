@@ -88,7 +88,7 @@ def show_contact(
 def _flows(ledger: Ledger, replay: Replay, flow: Flow | None) -> list[FoundFlow]:
     """Return the flow of the replay, and the versions that other attempts may have been made with."""
     own = [] if flow is None else [FoundFlow(flow, f"the flow of the replay {replay.id}")]
-    return [*own, *find_flows(ledger, replay.flow_id)]
+    return [*own, *find_flows(ledger, replay.flow_id, known=replay.flow if own else "")]
 
 
 def _response(contact: Contact) -> ContactResponse | None:

@@ -46,19 +46,22 @@ class FoundFlow:
         return msgspec.json.encode(self.flow.source).decode()
 
 
-def find_flows(ledger: Ledger | None, flow_id: str) -> list[FoundFlow]:
+def find_flows(ledger: Ledger | None, flow_id: str, known: str = "") -> list[FoundFlow]:
     """Find versions of a flow, the current one first; empty if this process can read none.
 
     Args:
         ledger: with its replays; ``None`` if there is none.
         flow_id: id of the flow, and of its DAG.
+        known: a version that is not to be loaded again, JSON.
 
     Raises:
         LedgerError: the ledger cannot be read.
     """
     found = [*_in_files(flow_id)]
     stored = None if ledger is None else newest_flow(ledger, flow_id)
-    return [*found, *(load_stored_flow(stored.replay_id, stored.flow) if stored is not None else [])]
+    if stored is None or stored.flow == known:
+        return found
+    return [*found, *load_stored_flow(stored.replay_id, stored.flow)]
 
 
 def load_stored_flow(replay_id: str, flow: str) -> list[FoundFlow]:

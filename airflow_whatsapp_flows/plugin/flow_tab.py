@@ -23,6 +23,7 @@ from airflow_whatsapp_flows.ledger.reader import MissingLedgerError
 from airflow_whatsapp_flows.ledger.recent_replays import RecentReplay, recent_replays
 from airflow_whatsapp_flows.ledger.replays import find_replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.step_latencies import Latencies, step_latencies
 from airflow_whatsapp_flows.operators.step_display import step_for_display
 from airflow_whatsapp_flows.plugin.access import CurrentUser, may_see_import_errors, require
 from airflow_whatsapp_flows.plugin.addresses import name_in_path
@@ -56,6 +57,7 @@ class Replayed:
         paths: the ways of its contacts.
         errors: most frequent first.
         flow: the flow file at the time of the chosen one, JSON.
+        latencies: of the step to show, in the chosen one, or without one in runs of the DAG.
     """
 
     replays: Sequence[RecentReplay] = ()
@@ -63,6 +65,7 @@ class Replayed:
     paths: PathCounts | None = None
     errors: Sequence[ErrorGroup] = ()
     flow: str = ""
+    latencies: Latencies | None = None
 
     @property
     def step_names(self) -> frozenset[str]:
@@ -130,7 +133,7 @@ def show_flow(
     require(user, flow_id)
     try:
         with open_ledger() as ledger:
-            flows, replayed = find_flows(ledger, flow_id), _read_replays(ledger, flow_id, replay.replace("\0", ""))
+            flows, replayed = find_flows(ledger, flow_id), _read_replays(ledger, flow_id, *_clean(replay, step))
     except MissingLedgerError:
         flows, replayed = find_flows(None, flow_id), Replayed()
     faults = () if flows and flows[0].is_file else find_faults(flow_id)
@@ -144,6 +147,7 @@ def show_flow(
         dag_id=dag_id,
         flow_id=flow_id,
         found=found,
+        flow_name="" if found is None else mask_secrets(found.flow.name),
         is_flow=found is not None or replayed.chosen is not None or bool(faults) or is_flow_dag(flow_id),
         has_faults=bool(faults),
         faults=[mask_secrets(f"{one.where()}: {one.message}") for one in faults[:_FAULTS]]
@@ -162,7 +166,11 @@ def show_flow(
     )
 
 
-def _read_replays(ledger: Ledger, flow_id: str, name: str) -> Replayed:
+def _clean(*texts: str) -> list[str]:
+    return [text.replace("\0", "") for text in texts]
+
+
+def _read_replays(ledger: Ledger, flow_id: str, name: str, step: str) -> Replayed:
     """Return what replays know of a flow.
 
     Raises:
@@ -170,13 +178,20 @@ def _read_replays(ledger: Ledger, flow_id: str, name: str) -> Replayed:
     """
     recent = recent_replays(ledger, _REPLAYS, flow_ids={flow_id})
     if not recent and not name:
-        return Replayed()
+        return Replayed(latencies=step_latencies(ledger, flow_id, step, None) if step else None)
     chosen = next((one for one in recent if one.id == name), None) if name else recent[0]
     if chosen is None:
         raise HTTPException(404, f"{name!r} is not one of the last {_REPLAYS} replays of the flow {flow_id!r}.")
     whole = find_replay(ledger, chosen.id)
     errors = error_groups(ledger, whole, _ERRORS) if whole is not None else []
-    return Replayed(recent, chosen, count_paths(ledger, chosen.no), errors, whole.flow if whole is not None else "")
+    return Replayed(
+        recent,
+        chosen,
+        count_paths(ledger, chosen.no),
+        errors,
+        whole.flow if whole is not None else "",
+        step_latencies(ledger, flow_id, step, chosen.no) if step else None,
+    )
 
 
 def _describe_counts(replayed: Replayed) -> str:

@@ -210,9 +210,12 @@ def _place(after: str) -> tuple[int, int]:
 
 def _find_control(user: Any, ledger: Ledger, replay: Replay, counted: Tally) -> str:
     """Return what a user can do with a replay as a whole: ``stop``, ``resume``, or nothing."""
-    if sending_runs(replay):
-        return "stop" if may_stop(user, replay_dag_of(replay.flow_id)) else ""
-    if not replay.sealed or not counted.states[ContactState.PENDING] or last_sendable(replay) is not None:
+    runs = sending_runs(replay)
+    has_ended = replay.sealed and not counted.states[ContactState.PENDING]
+    if runs:  # of a replay that has ended, its own run only reports
+        is_own = runs == [run_of_replay(replay.flow_id, replay.id)]
+        return "stop" if not (has_ended and is_own) and may_stop(user, replay_dag_of(replay.flow_id)) else ""
+    if has_ended or not replay.sealed or last_sendable(replay) is not None:
         return ""
     is_possible = retry_access(user, replay.flow_id).is_possible and replay.id not in find_running(ledger)
     return "resume" if is_possible else ""

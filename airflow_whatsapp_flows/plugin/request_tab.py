@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -144,11 +145,22 @@ def _read(ledger: Ledger, facts: TaskFacts, after: int, user: Any) -> Sent:
 
 
 def _response(facts: TaskFacts, flow: Flow | None) -> ContactResponse | None:
-    """Return the response of a run, as its tasks read it; ``None`` if they could not."""
-    run = SimpleNamespace(conf=facts.conf, run_id=facts.place.run_id)
+    return response_of_run(facts.place.run_id, facts.conf, flow, strict=facts.is_flow)
+
+
+def response_of_run(run_id: str, conf: Mapping[str, Any], flow: Flow | None, *, strict: bool) -> ContactResponse | None:
+    """Return the response of a run, as its tasks read it; ``None`` if they could not.
+
+    Args:
+        run_id: id of the run.
+        conf: of the run.
+        flow: the flow, if it is known.
+        strict: whether unknown keys of the conf are an error, as in the DAG of a flow.
+    """
+    run = SimpleNamespace(conf=conf, run_id=run_id)
     variables = None if flow is None else flow.variables
     try:
-        return response_of({"dag_run": run}, strict=facts.is_flow, variables=variables)
+        return response_of({"dag_run": run}, strict=strict, variables=variables)
     except (ResponseError, msgspec.ValidationError):
         return None
 

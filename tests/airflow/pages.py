@@ -1,10 +1,10 @@
-"""The pages in a real Airflow and a real browser; takes two minutes.
+"""The pages in a real Airflow and a real browser; takes three minutes.
 
 The script starts a replay as a DAG run, watches it on its page until it ends, filters its contacts, opens one of them,
 downloads the results, follows a link back into Airflow, resolves a contact in doubt, and retries those with one error.
 It runs the flow for one contact, opens the tab of its action, and sends the request again with the command that is
-copied there; in the tab of the DAG it follows an error of a step. It looks at every page in both themes, and on a
-screen of 390 pixels::
+copied there; in the tab of the DAG it follows an error of a step. It stops a long replay, resumes it, and erases a
+person. It looks at every page in both themes, and on a screen of 390 pixels::
 
     python -m tests.airflow.pages [--screenshots FOLDER]
 """
@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.airflow.browser import Shoot, find_barriers, open_browser, read_shoot, run_checks
+from tests.airflow.changes import erase, stop_and_resume
 from tests.airflow.replay_with_killed_worker import DAG_FILE, Api, running_airflow, wait_until
-from tests.airflow.tabs import addresses, look_at_flow, look_at_request, run_contact
+from tests.airflow.tabs import addresses, look_at_flow, look_at_request, look_at_walk, run_contact
 from tests.servers.recording import Answer, Received, RecordingServer
 
 if TYPE_CHECKING:
@@ -69,9 +70,12 @@ def run(folder: Path, shoot: Shoot) -> list[str]:
             wrong += resolve(page, shoot)
             run_contact(api, FLOW, ONE, f"+52555{FAILED[0]:07}", HOSTILE)
             wrong += look_at_request(page, server, (FLOW, ONE), shoot)
+            wrong += look_at_walk(page, (FLOW, ONE), shoot)
             wrong += look_at_flow(page, FLOW, shoot)
             wrong += retry(page, shoot)
+            wrong += stop_and_resume(page, api, FLOW, folder, shoot)
             wrong += fit(page, shoot)
+            wrong += erase(page, f"+52555{CONTACTS - 1:07}", shoot)
     finally:
         server.close()
     return [*wrong, *(f"the browser's console says {one}" for one in noise)]
@@ -227,6 +231,7 @@ def fit(page: Page, shoot: Shoot) -> list[str]:
     paths = {"overview": "/whatsapp-flows/", "replays": "/whatsapp-flows/replays", "replay": own}
     paths |= {"contact": f"{own}/contacts/r~2F{LOST[0]}", **addresses(FLOW, ONE)}
     paths["person"] = f"/whatsapp-flows/people?q=%2B52555{LOST[0]:07}"
+    paths["erase"] = f"/whatsapp-flows/people/erase?q=%2B52555{LOST[0]:07}"
     wrong = []
     for theme in ("light", "dark"):
         page.evaluate("theme => localStorage.setItem('theme', theme)", theme)

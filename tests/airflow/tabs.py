@@ -107,4 +107,27 @@ def addresses(flow: str, run: str) -> dict[str, str]:
     return {
         "request": f"/whatsapp-flows/tasks/{flow}/{run}/create/-1",
         "flow": f"/whatsapp-flows/flows/{flow}?step=Create",
+        "walk": f"/whatsapp-flows/runs/{flow}/{run}",
     }
+
+
+def look_at_walk(page: Page, place: tuple[str, str], shoot: Shoot) -> list[str]:
+    """Open the tab Walk of a run of a flow, and follow a request to its task.
+
+    Args:
+        page: of the browser.
+        place: id of the flow, and of its run.
+        shoot: takes pictures.
+    """
+    flow, run = place
+    page.set_viewport_size({"width": 1400, "height": 1000})
+    page.goto(f"/dags/{flow}/runs/{run}")
+    page.get_by_role("link", name="Walk", exact=True).click()
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("heading", name="Walk").wait_for()
+    shoot(page, "tabs-walk")
+    shown = frame.locator("tbody").inner_text()
+    wrong = [f"the tab Walk lacks {text!r}" for text in ("Ask name", "Create", "422") if text not in shown]
+    frame.get_by_role("link", name="422").click()
+    frame.get_by_role("heading", name="Create").first.wait_for()
+    return wrong

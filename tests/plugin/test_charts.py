@@ -12,11 +12,11 @@ C, F = ContactState.COMPLETED, ContactState.FAILED
 
 
 def test_contacts_are_in_the_bar_of_their_time() -> None:
-    ends = [*(EndedContacts(C, 1, at, at) for at in (100.0, 100.5, 102.0)), EndedContacts(F, 2, 102, 102)]
+    ends = [*(EndedContacts(C, 1, at, at) for at in (100.0, 100.5, 140.0)), EndedContacts(F, 2, 140, 140)]
     chart = chart_over_time(ends)
     assert chart is not None
-    assert list(chart.bars) == [Bar(2, 0), Bar(0, 0), Bar(1, 2)]
-    assert (chart.start, chart.end, chart.width, chart.peak) == (100.0, 103.0, "1 s", 3)
+    assert list(chart.bars) == [Bar(2, 0), *[Bar(0, 0)] * 39, Bar(1, 2)]
+    assert (chart.start, chart.end, chart.width, chart.peak) == (100.0, 141.0, "1 s", 3)
     assert (chart.total, chart.bad, chart.error_rate) == (5, 2, "40 %")
 
 
@@ -32,7 +32,15 @@ def test_contacts_of_a_chunk_are_spread_and_all_counted(first: float, last: floa
 
 @pytest.mark.parametrize(
     ("seconds", "width"),
-    [(1, "1 s"), (59, "1 s"), (61, "2 s"), (3601, "2 min"), (86_401, "30 min"), (29 * DAY, "12 h"), (9e8, "174 days")],
+    [
+        (1, "0.1 s"),
+        (59, "1 s"),
+        (61, "2 s"),
+        (3601, "2 min"),
+        (86_401, "30 min"),
+        (29 * DAY, "12 h"),
+        (9e8, "174 days"),
+    ],
 )
 def test_there_are_at_most_60_bars(seconds: float, width: str) -> None:
     chart = chart_over_time([EndedContacts(C, 1, 0, 0), EndedContacts(C, 1, seconds, seconds)])

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from airflow_whatsapp_flows import build_dag
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.inspect.rebuild import DIFFERS, NOT_REACHED
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
@@ -68,6 +69,19 @@ def test_shows_the_walk_answers_and_attempts(client: TestClient, ledger: Ledger,
     assert "+5255" not in text
     assert "Ana" not in text
     assert '"Ask name": "A…"' in text
+
+
+def test_the_flow_is_loaded_once(client: TestClient, replay: Replay, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[object] = []
+
+    def load(source: object, *more: Any) -> Any:
+        loaded.append(source)
+        return load_flow(source, *more)
+
+    for module in ("replay.report", "plugin.flow_sources"):
+        monkeypatch.setattr(f"airflow_whatsapp_flows.{module}.load_flow", load)
+    assert client.get(f"{PAGES}/r-0").status_code == 200
+    assert len(loaded) == 1
 
 
 @pytest.mark.parametrize("fate", [*Fate, None])

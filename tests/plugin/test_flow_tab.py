@@ -14,10 +14,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from airflow_whatsapp_flows.errors import MissingExtraError
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.plugin import flow_drawing, flow_sources, flow_tab
-from tests.ledger.filling import a_replay, end, response
+from tests.ledger.filling import a_replay, attempt, end, response
 from tests.plugin.pages import client_of, mount_pages, text_of
 
 pytestmark = pytest.mark.usefixtures("airflow")
@@ -109,6 +110,26 @@ def test_a_step_shows_its_template_and_its_errors(client: TestClient, replay: Re
         assert shown in text, shown
     assert "/whatsapp-flows/replays/first?fingerprint=f-503#contacts" in page.text
     assert "/whatsapp-flows/replays/first?step=Create#contacts" in page.text
+
+
+def test_a_step_shows_how_long_its_replies_took(client: TestClient, ledger: Ledger, replay: Replay) -> None:
+    assert "Replies:" not in text_of(client.get(f"{PAGE}?step=Create"))
+    for number in range(3):
+        ended = {"begun_at": 900.0, "ended_at": 900.1 + number, "status_code": 200}
+        attempt(ledger, f"r-{number}", Fate.SUCCEEDED, replay, **ended)
+    text = text_of(client.get(f"{PAGE}?step=Create"))
+    assert "Replies: half within 1.1 s95 % within 2.1 s99 % within 2.1 sof the last 3 replies of the replay" in text
+    assert "Replies:" not in text_of(client.get(f"{PAGE}?step=Ask name"))
+
+
+def test_a_secret_in_the_name_of_a_flow_is_hidden(
+    client: TestClient, ledger: Ledger, ledger_url: str, use_ledger: Callable[[str], None]
+) -> None:
+    use_ledger(ledger_url)
+    a_replay(ledger, [response(1)], flow={**FLOW, "name": f"https://hooks.example/catch?api_key={CANARY}"})
+    page = client.get(PAGE)
+    assert "hooks.example" in page.text
+    assert CANARY not in page.text
 
 
 def test_a_secret_is_in_no_part_of_the_page(client: TestClient, replay: Replay) -> None:

@@ -39,7 +39,10 @@ const refresh = async (part) => {
       showTimes(part);
       if (held && part.querySelector(`#${CSS.escape(held)}`)) document.getElementById(held).focus();
       part.classList.remove("stale");
-      if (part.querySelector("[data-ended]")) return;
+      if (part.querySelector("[data-ended]")) {
+        for (const one of document.querySelectorAll("[data-while-live]")) one.remove();
+        return;
+      }
     } catch {
       part.classList.add("stale");
     }
