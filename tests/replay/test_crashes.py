@@ -81,11 +81,11 @@ def test_a_keyed_request_is_sent_again_after_a_death(tmp_path: Path, point: str)
     ("shape", "database"),
     [
         ("post", "sqlite"),
-        ("two_steps", "postgresql"),
-        ("loop", "sqlite"),
+        pytest.param("two_steps", "postgresql", marks=pytest.mark.long),
+        pytest.param("loop", "sqlite", marks=pytest.mark.long),
         ("keyed", "postgresql"),
-        ("idempotent", "sqlite"),
-        ("get_then_post", "postgresql"),
+        pytest.param("idempotent", "sqlite", marks=pytest.mark.long),
+        pytest.param("get_then_post", "postgresql", marks=pytest.mark.long),
     ],
 )
 def test_kills_at_random_moments_keep_every_guarantee(

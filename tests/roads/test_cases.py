@@ -50,8 +50,21 @@ EXITS: dict[str, set[str]] = {
 IN_A_PROCESS = ("lead_to_crm_success", "naughty_answer_json", "lead_to_crm_both_fail", "document_upload_success")
 
 
-def cases_on(road: str) -> Any:
-    return pytest.mark.parametrize("case", [pytest.param(c, id=n) for n, c in CASES.items() if road in c.roads])
+def cases_on(road: str, share: int = 1) -> Any:
+    """One test for each case of a road.
+
+    Args:
+        road: as the cases name it.
+        share: one case of so many belongs to `make test`, the others to `make long`.
+    """
+    return pytest.mark.parametrize(
+        "case",
+        [
+            pytest.param(case, id=name, marks=[pytest.mark.long] if number % share else [])
+            for number, (name, case) in enumerate(CASES.items())
+            if road in case.roads
+        ],
+    )
 
 
 def check(case: Case, seen: Seen) -> None:
@@ -122,7 +135,7 @@ def test_a_replay_agrees_with_the_walk(case: Case, tmp_path: Path, monkeypatch: 
     check_end(case, seen)
 
 
-@cases_on("dag")
+@cases_on("dag", share=3)  # a run in Airflow takes half a second
 def test_the_dag_agrees_with_the_walk(case: Case, airflow: None, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, walked = by_dag(case, monkeypatch), by_walk(case)
 

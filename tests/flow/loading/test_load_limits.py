@@ -102,7 +102,9 @@ except FlowFileError as error:
 """
 
 
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if number % 3 else []) for number, name in enumerate(SLOW)]
+)
 def test_loads_or_refuses_a_flow_of_a_mebibyte_within_seconds(name: str) -> None:
     text = json.dumps(SLOW[name])
     assert len(text) <= MAX_BYTES

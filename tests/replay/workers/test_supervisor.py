@@ -118,7 +118,13 @@ def test_a_replay_whose_processes_are_all_killed_can_resume(tmp_path: Path, slow
     assert run.broken_promises(kills=1) == []
 
 
-@pytest.mark.parametrize(("number", "to_all"), [(signal.SIGTERM, False), (signal.SIGINT, True)], ids=["one", "ctrl-c"])
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [
+        pytest.param(signal.SIGTERM, False, id="one", marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, True, id="ctrl-c"),
+    ],
+)
 def test_a_signal_stops_all_workers_with_nothing_in_doubt(
     tmp_path: Path, slow_crm: CrmProcess, number: signal.Signals, to_all: bool
 ) -> None:
