@@ -57,6 +57,19 @@ def handled_errors(text: str) -> int | str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def overlap(text: str) -> float:
+    """Parse what to read again before a watermark: a number of at least 0."""
+    from airflow_whatsapp_flows.flow.watermark import MAX_OVERLAP
+
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= MAX_OVERLAP:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {MAX_OVERLAP:,}")
+    return found
+
+
 def pair(text: str) -> tuple[str, str]:
     """Parse NAME=VALUE."""
     name, equals, value = text.partition("=")

@@ -16,6 +16,7 @@ from airflow_whatsapp_flows.cli.argument_types import (
     workers,
 )
 from airflow_whatsapp_flows.cli.common_arguments import add_format, add_ledger_url
+from airflow_whatsapp_flows.cli.cursor_arguments import add_cursor, add_cursor_options
 
 _STATES = ("pending", "completed", "failed", "rejected", "in_doubt", "skipped")
 _STATUS = (
@@ -41,6 +42,7 @@ def add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_results(inner)
     _add_retry(inner)
     _add_resolve(inner)
+    add_cursor(inner)
 
 
 def _add_plan_and_run(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -120,6 +122,7 @@ def _add_source(command: argparse.ArgumentParser) -> None:
             help=f"{which} of the interval to read, which in Airflow comes from the run: :data_interval_{which} in the "
             f"query, {{{{ run.data_interval_{which} }}}} in --responses; default time zone: UTC",
         )
+    add_cursor_options(source)
     source.add_argument("--id", metavar="COLUMN", help="column with the response id; default: id")
     source.add_argument(
         "--column",

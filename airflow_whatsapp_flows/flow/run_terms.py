@@ -6,6 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
+from decimal import Decimal
 
 from jinja2 import nodes
 
@@ -23,6 +24,8 @@ INTERVAL_TERMS = ("data_interval_start", "data_interval_end")
 """Names of the terms that only a run for an interval has."""
 DATE_TERMS = (*INTERVAL_TERMS, "logical_date")
 """Names of the terms that are dates."""
+WATERMARK = "watermark"
+"""Name of the term that is the value from which a cursor reads on."""
 _TEMPLATE = re.compile(r"\{\{(?:[^}]*\}\})?|\{%(?:[^}]*%\})?")
 _AS_DATA = {"{{": "{ {", "{%": "'{' || '%'"}
 _STRUCTURE = re.compile(r"[/\\*?\[\]]|\.\.|::")  # folders, patterns, and fsspec's chains
@@ -39,6 +42,7 @@ class RunTerms:
         logical_date: the run's logical date.
         partition_key: key of the asset partition that started it.
         run_id: its id.
+        watermark: value of the cursor from which a replay reads on; of a time as a query gets it.
     """
 
     data_interval_start: dt.datetime | None = None
@@ -46,10 +50,11 @@ class RunTerms:
     logical_date: dt.datetime | None = None
     partition_key: str | None = None
     run_id: str | None = None
+    watermark: dt.datetime | dt.date | Decimal | int | str | None = None
 
-    def value(self, name: str) -> dt.datetime | str | None:
+    def value(self, name: str) -> dt.datetime | dt.date | Decimal | int | str | None:
         """Return the value of a term."""
-        found: dt.datetime | str | None = getattr(self, name)
+        found: dt.datetime | dt.date | Decimal | int | str | None = getattr(self, name)
         return found
 
     def texts(self, zone: dt.tzinfo) -> dict[str, str]:
@@ -59,11 +64,13 @@ class RunTerms:
             zone: time zone of dates.
         """
         found = {name: self.value(name) for name in RUN_TERMS}
-        return {
-            name: value.astimezone(zone).isoformat() if isinstance(value, dt.datetime) else value
-            for name, value in found.items()
-            if value is not None
-        }
+        return {name: _text(value, zone) for name, value in found.items() if value is not None}
+
+
+def _text(value: object, zone: dt.tzinfo) -> str:
+    if isinstance(value, dt.datetime):
+        return (value.replace(tzinfo=zone) if value.tzinfo is None else value.astimezone(zone)).isoformat()
+    return value.isoformat() if isinstance(value, dt.date) else str(value)
 
 
 RUN_TERMS = tuple(field.name for field in fields(RunTerms))
@@ -78,6 +85,8 @@ def why_missing(name: str) -> str:
         if name in INTERVAL_TERMS:
             return f"{reason}, or the schedule of its DAG has no data intervals; a flow's cron expression has them"
         return f"{reason}; set a logical date when you trigger it"
+    if name == WATERMARK:
+        return "because no replay has read this source with a cursor yet; write a default"
     if name == "partition_key":
         return "because no asset partition started it"
     return "because there is no run"

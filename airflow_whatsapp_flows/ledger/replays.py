@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, null, select, update
+from sqlalchemy import Row, delete, func, insert, null, or_, select, update
 
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.delivery.table import Fate
@@ -187,6 +187,14 @@ def replays_of_source(ledger: Ledger, flow_id: str, source: str, mark: str | Non
     )
     with ledger.read() as connection:
         return [(_replay(row), bool(row.ended)) for row in connection.execute(query)]
+
+
+def unfinished_replays(ledger: Ledger, flow_id: str) -> list[Replay]:
+    """Find the replays of a flow that are not sealed, or have pending contacts, oldest first."""
+    pending = pending_chunks(replays.c.no).correlate(replays)
+    query = select(replays).where(replays.c.flow_id == flow_id, or_(~replays.c.sealed, pending.exists()))
+    with ledger.read() as connection:
+        return [_replay(row) for row in connection.execute(query.order_by(replays.c.no))]
 
 
 def mark_started(ledger: Ledger, replay_no: int, now: float) -> None:

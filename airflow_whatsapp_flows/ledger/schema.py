@@ -27,7 +27,7 @@ from sqlalchemy import (
     literal_column,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 PREFIX = "whatsapp_flows_"
 MIGRATIONS_TABLE = f"{PREFIX}alembic"
 
@@ -250,6 +250,23 @@ counts = Table(
     Column("first_id", BigInteger, nullable=False),  # row of the first contact
 )
 Index(f"{PREFIX}counts_chunk", counts.c.replay_no, counts.c.chunk)
+
+cursors = Table(
+    f"{PREFIX}cursors",
+    metadata,
+    # Where the replays of a flow stopped reading a source, see `ledger/watermarks`.
+    Column("flow_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),  # digest of source and column, which may be long
+    Column("source", Text, nullable=False),  # as the flow names it, before the terms of a run are filled in
+    Column("column", Text, nullable=False),
+    Column("query", Text),  # of the last replay that moved it
+    Column("kind", Text),
+    Column("value", Text),  # null: the next replay reads everything
+    Column("edition", Integer, nullable=False),  # incremented when a person sets or clears it
+    Column("replay_id", Text),  # the last replay that moved it; null if a person did
+    Column("moved_at", Float, nullable=False),
+    Column("moved_by", Text),  # the last person who set or cleared it
+)
 
 slots = Table(
     f"{PREFIX}slots",

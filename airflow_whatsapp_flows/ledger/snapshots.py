@@ -14,6 +14,7 @@ from airflow_whatsapp_flows.ledger.dialects import dialect_of
 from airflow_whatsapp_flows.ledger.persons import Move
 from airflow_whatsapp_flows.ledger.schema import chunks, contacts, has_replay, replays
 from airflow_whatsapp_flows.ledger.statements import insert_statement
+from airflow_whatsapp_flows.ledger.watermarks import WatermarkMove, move_watermark
 
 _PAGE = 500
 
@@ -85,8 +86,14 @@ def clear_snapshot(ledger: Ledger, replay_no: int) -> None:
         connection.execute(delete(contacts).where(contacts.c.replay_no == replay_no))
 
 
-def seal(ledger: Ledger, replay_no: int) -> None:
-    """Record that every row of the source is in the ledger; from now on requests may be sent."""
+def seal(ledger: Ledger, replay_no: int, move: WatermarkMove | None = None) -> None:
+    """Record that every row of the source is in the ledger; from now on requests may be sent.
+
+    Args:
+        ledger: the ledger.
+        replay_no: number of the replay.
+        move: how far its source was read, if with a cursor: the watermark moves in the same transaction.
+    """
     sizes = (
         select(contacts.c.replay_no, contacts.c.chunk, func.count(), literal(0), literal(0))
         .where(contacts.c.replay_no == replay_no)
@@ -97,3 +104,5 @@ def seal(ledger: Ledger, replay_no: int) -> None:
         connection.execute(insert(chunks).from_select(["replay_no", "chunk", "size", "fence", "requests"], sizes))
         connection.execute(update(replays).where(replays.c.no == replay_no).values(sealed=True))
         store_first_counts(connection, replay_no)
+        if move is not None:
+            move_watermark(connection, replay_no, move)

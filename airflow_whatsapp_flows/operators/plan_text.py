@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_whatsapp_flows.operators.markdown import code, escape, table
+from airflow_whatsapp_flows.replay.cursor import cursor_text
 from airflow_whatsapp_flows.replay.plan import Plan
 from airflow_whatsapp_flows.replay.samples import Sample
 
@@ -60,6 +61,7 @@ def plan_text(planned: Mapping[str, Any]) -> str:
         f"to send    {planned['walked']:,}",
     ]
     lines = [f"retry      {planned['retry']}", *lines] if planned.get("retry") else lines
+    lines += [f"read       by the {cursor_text(planned['cursor'])}"] if planned.get("cursor") else []
     lines += [f"changed    {planned['changed']:,} since they were sent"] if planned.get("changed") else []
     lines += [f"           {host}: {calls:,} requests" for host, calls in planned["calls"].items()]
     lines += [f"duration   about {_duration(planned['seconds'])}"]

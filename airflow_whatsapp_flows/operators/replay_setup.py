@@ -25,6 +25,7 @@ from airflow_whatsapp_flows.ledger.replays import Replay, find_replay
 from airflow_whatsapp_flows.operators.replay_options import FlowSource, LoadedFlow, ReplayOptions
 from airflow_whatsapp_flows.operators.run_input import map_index_of, run_id_of
 from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay, keeps_source, source_settings
+from airflow_whatsapp_flows.replay.cursor import CursorRequest, ReplayCursor, find_cursor, key_of
 from airflow_whatsapp_flows.replay.run_settings import (
     RunSettings,
     options_to_keep,
@@ -51,6 +52,7 @@ class ReplaySetup:
         self._flow = flow
         self._terms = terms or RunTerms()
         self._block = replay_block(flow)
+        self.cursor: ReplayCursor | None = None
 
     def create_or_resume(
         self, ledger: Ledger, replay_id: str, note: str | None, on_rows: Callable[[int], None]
@@ -63,6 +65,7 @@ class ReplaySetup:
             FlowsError: it cannot be started or resumed.
         """
         options, found = self._options, find_replay(ledger, replay_id)
+        self.find_cursor(ledger, replay_id)
         if found is not None and found.sealed:
             source: Source = _StoredSource(self._name(found), found.source_mark)
         else:
@@ -79,8 +82,32 @@ class ReplaySetup:
             force=options.force,
             accept_changed_flow=options.accept_changed_flow,
             on_changed=self.on_changed,
+            cursor=self.cursor,
         )
         return create_or_resume_replay(ledger, request, on_rows)
+
+    def find_cursor(self, ledger: Ledger, replay_id: str | None) -> ReplayCursor | None:
+        """Find from where the flow's own source is read, before it is opened; ``None`` without a cursor.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+        """
+        key = key_of(self._flow)
+        if key is not None and self._is_own:
+            block = self._block
+            request = CursorRequest(
+                key=key, zone=ZoneInfo(self._flow.timezone), overlap=block.cursor_overlap, query=block.query
+            )
+            self.cursor = find_cursor(ledger, request, replay_id)
+            start = self.cursor.cursor.start
+            self._terms = replace(self._terms, watermark=None if start is None else start.value)
+        return self.cursor
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether source and query are those of the flow."""
+        options = self._options
+        return options.source in (None, "", self._block.source) and options.query in (None, "", self._block.query)
 
     def _name(self, found: Replay) -> str:
         """Return the name of the given source if the ledger does not record where the replay's source is."""
@@ -108,7 +135,7 @@ class ReplaySetup:
     def _spec(self) -> SourceSpec:
         options, block = self._options, self._block
         given = options.source or None
-        is_own = given is None or given == block.source
+        is_own = given is None or given == block.source  # a query of the task's own may be for it
         location = given or block.source or ""
         if is_own:  # what others wrote is no template of the flow
             location = fill_location(location, self._terms, ZoneInfo(self._flow.timezone))
@@ -120,6 +147,7 @@ class ReplaySetup:
             query=options.query or (block.query if is_own else None),
             format=options.source_format,
             parameters={**terms, **options.parameters},
+            cursor=None if self.cursor is None else self.cursor.cursor,
         )
 
     @property
@@ -211,6 +239,7 @@ class _StoredSource:
     name: str
     mark: str | None
     ignored_columns: tuple[str, ...] = ()
+    cursor_reading: None = None
 
     def __iter__(self) -> Iterator[Row]:
         return iter(())

@@ -38,6 +38,7 @@ from airflow_whatsapp_flows.operators.replay_status import (
 from airflow_whatsapp_flows.operators.replay_steps import PLAN
 from airflow_whatsapp_flows.operators.run_input import run_terms
 from airflow_whatsapp_flows.quantities import plural
+from airflow_whatsapp_flows.replay.cursor import cursor_json
 from airflow_whatsapp_flows.replay.plan import PlanRequest, plan
 from airflow_whatsapp_flows.replay.report import deliveries_of, errors_value, flow_of_replay
 from airflow_whatsapp_flows.replay.status import get_replay, replay_status
@@ -81,6 +82,7 @@ def _plan_source(task: ReplayPlanOperator, ledger: Ledger, flow: Flow, context: 
     """Plan the replay of a source that is not in the ledger, and leaves nothing there."""
     options = task.current_options()
     setup = ReplaySetup(options, flow, run_terms(context))
+    setup.find_cursor(ledger, None)
     source = setup.open()
     request = PlanRequest(
         flow=flow,
@@ -96,7 +98,11 @@ def _plan_source(task: ReplayPlanOperator, ledger: Ledger, flow: Flow, context: 
 def _plan_replay(task: ReplayPlanOperator, ledger: Ledger, flow: Flow, replay: Replay) -> _Planned:
     run = ReplaySetup(task.current_options(), flow).run_settings()
     request = PlanRequest(flow=flow, rows=(), request_sender=request_sender_of(flow), run=run, replay=replay)
-    return plan_value(plan(request, ledger), replay.source, replay.id), find_pending_chunks(ledger, replay.no)
+    planned_value = plan_value(plan(request, ledger), replay.source, replay.id)
+    cursor = cursor_json(replay)
+    if cursor is not None:
+        planned_value["cursor"] = cursor
+    return planned_value, find_pending_chunks(ledger, replay.no)
 
 
 def _plan_selection(task: ReplayPlanOperator, ledger: Ledger, flow: Flow, selection: PlannedSelection) -> _Planned:

@@ -6,12 +6,13 @@ import datetime as dt
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.format.replay import OnChanged
 from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.run_terms import WATERMARK
 from airflow_whatsapp_flows.ledger.claims import exclusive
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import (
@@ -22,7 +23,10 @@ from airflow_whatsapp_flows.ledger.replays import (
     find_replay,
     note_snapshot,
     replays_of_source,
+    unfinished_replays,
 )
+from airflow_whatsapp_flows.ledger.watermarks import CURSOR, WatermarkMove
+from airflow_whatsapp_flows.replay.cursor import ReplayCursor
 from airflow_whatsapp_flows.replay.renames import load_step_identities
 from airflow_whatsapp_flows.replay.snapshot import Snapshot
 from airflow_whatsapp_flows.replay.source_warnings import SourceWarnings
@@ -60,6 +64,7 @@ class ReplayRequest:
         force: whether to resend responses that were completed before.
         accept_changed_flow: whether a replay may continue with another version of its flow.
         on_changed: what to do with a response whose id is known with different content: ``reject`` or ``update``.
+        cursor: from where the source is read; ``None`` to read all of it.
     """
 
     flow: Flow
@@ -73,6 +78,20 @@ class ReplayRequest:
     force: bool = False
     accept_changed_flow: bool = False
     on_changed: OnChanged = "reject"
+    cursor: ReplayCursor | None = None
+
+    @property
+    def move(self) -> Callable[[bool], WatermarkMove] | None:
+        """Given whether a limit left rows out, returns how far the source was read; ``None`` without a cursor."""
+        cursor = self.cursor
+        return None if cursor is None else lambda is_cut: cursor.move(self.source.cursor_reading, is_cut=is_cut)
+
+    @property
+    def cursor_warnings(self) -> list[str]:
+        """Warnings about the cursor, once the source was read."""
+        if self.cursor is None:
+            return []
+        return [*self.cursor.warnings, *(self.source.cursor_reading.warnings() if self.source.cursor_reading else ())]
 
 
 def create_or_resume_replay(
@@ -106,18 +125,18 @@ def create_or_resume_replay(
                     "force": request.force,
                     "on_changed": request.on_changed,
                     "reading": _read_settings(request),
+                    **({} if request.cursor is None else {CURSOR: request.cursor.options()}),
                 },
                 note=request.note,
             )
             source_warnings = SourceWarnings(request.flow)
             snapshot = Snapshot(
                 ledger, replay, request.chunk_size, request.force, request.limit, on_rows, source_warnings.check,
-                request.flow.identity, request.on_changed,
+                request.flow.identity, request.on_changed, request.move,
             )  # fmt: skip
             taken = snapshot.take(request.source)
-            note_snapshot(
-                ledger, replay.no, source_warnings.warnings(taken, request.source.ignored_columns), snapshot.changed
-            )
+            warnings = source_warnings.warnings(taken, request.source.ignored_columns)
+            note_snapshot(ledger, replay.no, [*warnings, *request.cursor_warnings], snapshot.changed)
         else:
             _check_same(replay, request, flow)
             if replay.flow != flow:
@@ -147,17 +166,27 @@ def find_existing_replay(ledger: Ledger, request: ReplayRequest) -> Replay | Non
 def _find_existing(ledger: Ledger, request: ReplayRequest, flow: str) -> Replay | None:
     if request.replay_id is not None:
         return find_replay(ledger, request.replay_id)
+    if request.cursor is not None:
+        # Its rows are not read again, so they would stay unsent; an ended one does not have the new rows.
+        of_cursor = filter(request.cursor.is_of, unfinished_replays(ledger, request.flow.id))
+        return next((replay for replay in of_cursor if _is_same(replay, request)), None)
     same = [
         (replay, ended)
         for replay, ended in replays_of_source(ledger, request.flow.id, request.source.name, request.source.mark)
-        if replay.is_forced == request.force
-        and _on_changed(replay) == request.on_changed
-        and not _differences(replay, request)
+        if _is_same(replay, request)
     ]
     unfinished = next((replay for replay, ended in same if not ended), None)
     if unfinished is not None or request.force:
         return unfinished  # an intentional resend is a separate replay
     return next((replay for replay, _ in same if replay.flow == flow), None)
+
+
+def _is_same(replay: Replay, request: ReplayRequest) -> bool:
+    return (
+        replay.is_forced == request.force
+        and _on_changed(replay) == request.on_changed
+        and not _differences(replay, request)
+    )
 
 
 def source_settings(spec: SourceSpec) -> dict[str, Any]:
@@ -166,9 +195,10 @@ def source_settings(spec: SourceSpec) -> dict[str, Any]:
     Args:
         spec: location of the source, and how it is read.
     """
-    kept = {key: value for key, value in asdict(spec).items() if key not in ("location", "parameters") and value}
+    plain = asdict(replace(spec, cursor=None))
+    kept = {key: value for key, value in plain.items() if key not in ("location", "parameters") and value}
     used = parameters_of(spec.query) if spec.query is not None else ()
-    parameters = {name: _plain(spec.parameters.get(name)) for name in used}
+    parameters = {name: _plain(spec.parameters.get(name)) for name in used if name != WATERMARK}
     return {"source": display_location(spec), **kept, **({"parameters": parameters} if parameters else {})}
 
 
@@ -192,6 +222,8 @@ def _differences(replay: Replay, request: ReplayRequest) -> dict[str, tuple[Any,
     then, now = dict(replay.options.get("reading") or {}), _read_settings(request)
     if not keeps_source(replay) or "source" not in now or replay.source != request.source.name:
         then["source"], now["source"] = replay.source, request.source.name
+    if request.cursor is not None and request.cursor.is_of(replay):
+        then["source"] = now["source"] = ""  # its path may contain the watermark, which has moved
     differing = [key for key in _NAMED if (then.get(key) or None) != (now.get(key) or None)]
     return {key: (then.get(key), now.get(key)) for key in differing}
 

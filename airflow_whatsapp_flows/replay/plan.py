@@ -205,6 +205,8 @@ class _Planner:
             check_names(self._ledger, self._request.flow, self._names, self._request.renamed)
         ignored = getattr(self._request.rows, "ignored_columns", ())
         self.plan.warnings = source_warnings.warnings(self.plan.rows, ignored)
+        reading = getattr(self._request.rows, "cursor_reading", None)
+        self.plan.warnings += [] if reading is None else reading.warnings()
 
     def add_pending(self, ledger: Ledger, replay: Replay) -> None:
         """Walk the pending contacts of a replay."""

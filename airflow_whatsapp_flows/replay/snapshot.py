@@ -34,6 +34,7 @@ from airflow_whatsapp_flows.ledger.snapshots import (
     refresh_statistics,
     seal,
 )
+from airflow_whatsapp_flows.ledger.watermarks import WatermarkMove
 from airflow_whatsapp_flows.replay.garbage_collection import reduce_gc
 from airflow_whatsapp_flows.replay.sources import Row
 
@@ -100,6 +101,8 @@ class Snapshot:
         on_response: called with each valid response.
         identity: how contacts are identified.
         on_changed: what to do with a response whose id is known with different content.
+        move: with a cursor, called after the last row with whether the limit left rows out; returns how far the source
+            was read.
         changed: number of rows so far whose ids are known with different content.
     """
 
@@ -112,6 +115,7 @@ class Snapshot:
     on_response: Callable[[ContactResponse], None] = field(default=lambda _: None)
     identity: IdentityRule = field(default_factory=IdentityRule)
     on_changed: OnChanged = "reject"
+    move: Callable[[bool], WatermarkMove] | None = None
     changed: int = 0
 
     def take(self, rows: Iterable[Row]) -> int:
@@ -129,7 +133,8 @@ class Snapshot:
         """
         clear_snapshot(self.ledger, self.replay.no)
         taken, due = 0, _FIRST_LOOK
-        stream = iter(rows) if self.limit is None else islice(rows, self.limit)
+        source = iter(rows)
+        stream = islice(source, self.limit)
         with closing(Persons()) as persons, closing(SeenRows()) as seen, reduce_gc():
             for batch in batches(map(read_row, stream), _BATCH, size_of_row):
                 self._take(batch, persons, seen, taken)
@@ -138,7 +143,10 @@ class Snapshot:
                 if taken >= due:
                     refresh_statistics(self.ledger)
                     due *= 4
-        seal(self.ledger, self.replay.no)
+        move = None
+        if self.move is not None:
+            move = self.move(self.limit is not None and taken >= self.limit and next(source, None) is not None)
+        seal(self.ledger, self.replay.no, move)
         return taken
 
     def _take(self, reads: Sequence[ReadRow], persons: Persons, seen: SeenRows, taken: int) -> None:

@@ -175,8 +175,8 @@ def test_upgrade_reports_what_is_needed_and_done(cli: Cli, tmp_path: Path, ledge
     checked = cli("ledger", "upgrade", "--check", *ledger)
 
     assert (needed.status, done.status, again.status, checked.status) == (3, 0, 0, 0)
-    assert "has version 1; version 4 is needed\nrun `whatsapp-flows ledger upgrade --ledger sqlite:" in needed.out
-    assert "was upgraded from version 1 to 4; no data was lost" in done.out
+    assert "has version 1; version 5 is needed\nrun `whatsapp-flows ledger upgrade --ledger sqlite:" in needed.out
+    assert "was upgraded from version 1 to 5; no data was lost" in done.out
     assert f"a copy from before the upgrade is in {tmp_path / 'l.db.v1-backup'}" in done.out
     assert "which is current; nothing to do" in again.out
     assert "v1-backup" not in again.out

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_whatsapp_flows.cli.ledger_access import ledger_url, open_ledger
 from airflow_whatsapp_flows.cli.replay.progress import show_reading
-from airflow_whatsapp_flows.cli.replay.settings import prepare, replay_request, source_spec
+from airflow_whatsapp_flows.cli.replay.settings import find_cursor_of, prepare, replay_request, source_spec
 from airflow_whatsapp_flows.cli.tables import plain, table
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
@@ -35,12 +35,13 @@ def plan(options: argparse.Namespace) -> int:
     """Print the plan; return 0."""
     flow = load_flow_file(options.flow)
     prepared = prepare(options, flow)
-    source = open_source(source_spec(options, flow), flow)
+    cursor = find_cursor_of(options, flow)
+    source = open_source(source_spec(options, flow, cursor), flow)
     with ExitStack() as stack:
         ledger = _ledger(options)
         if ledger is not None:
             stack.enter_context(ledger)
-        asked = replay_request(options, flow, source, prepared)
+        asked = replay_request(options, flow, source, prepared, cursor)
         replay = find_existing_replay(ledger, asked) if ledger else None
         request = PlanRequest(
             flow=flow,

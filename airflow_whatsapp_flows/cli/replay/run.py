@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.cli import STOPPED
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger, user_name
 from airflow_whatsapp_flows.cli.replay.canary import check_release, hold_or_release, is_release_wanted, release
 from airflow_whatsapp_flows.cli.replay.progress import Display, Runner, Watched, display, follow, show_reading
-from airflow_whatsapp_flows.cli.replay.settings import Prepared, prepare, replay_request, source_spec
+from airflow_whatsapp_flows.cli.replay.settings import Prepared, find_cursor_of, prepare, replay_request, source_spec
 from airflow_whatsapp_flows.cli.replay.summary import Summary, errors_json, status_json, summary_of, summary_text
 from airflow_whatsapp_flows.cli.replay.workers import count_workers, workers_of
 from airflow_whatsapp_flows.errors import FlowsError, LedgerError, LedgerReplacedError, ReplayError
@@ -41,13 +41,14 @@ def run(options: argparse.Namespace) -> int:
     """Start or resume the replay; return 0, 3, or 4 if contacts are pending."""
     flow = load_flow_file(options.flow)
     prepared = prepare(options, flow)
-    source = open_source(source_spec(options, flow), flow)
+    cursor = find_cursor_of(options, flow)
+    source = open_source(source_spec(options, flow, cursor), flow)
     with open_ledger(options) as ledger, interrupt_on_sigterm():
         ledger.check_writable()
         try:
             _say(f"ledger {ledger.display_url}")
             rename_steps(ledger, flow, options.renamed, user_name())
-            request = replay_request(options, flow, source, prepared)
+            request = replay_request(options, flow, source, prepared, cursor)
             if options.release:
                 check_release(ledger, request)
             with show_reading() as on_rows:
@@ -62,6 +63,8 @@ def run(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             _say("stopped while reading; nothing was sent; rerun the same command to read from the start")
             return STOPPED
+        if cursor is not None and replay.started_at is not None:
+            _say("resuming the replay that has not ended; run the command again to read newer rows")
         _check_content(ledger, replay, source)
         status, progress = send_pending(ledger, replay, flow, prepared, options)
         if is_release_wanted(ledger, replay, options, progress):

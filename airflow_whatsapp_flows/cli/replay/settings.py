@@ -13,12 +13,16 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from airflow_whatsapp_flows.cli.ledger_access import ledger_url, open_ledger
 from airflow_whatsapp_flows.connections import ActionConnection, action_connection, connection_from_environment
 from airflow_whatsapp_flows.errors import ConnectionConfigError, SourceError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.model import Flow
-from airflow_whatsapp_flows.flow.run_terms import RUN_TERMS, RunTerms, terms_of
+from airflow_whatsapp_flows.flow.run_terms import RUN_TERMS, WATERMARK, RunTerms, terms_of
+from airflow_whatsapp_flows.ledger.engine import is_missing_file
+from airflow_whatsapp_flows.ledger.watermarks import CursorKey
 from airflow_whatsapp_flows.replay.create import ReplayRequest, source_settings
+from airflow_whatsapp_flows.replay.cursor import CursorRequest, ReplayCursor, find_cursor
 from airflow_whatsapp_flows.replay.estimate import hosts_of
 from airflow_whatsapp_flows.replay.rates import spellings
 from airflow_whatsapp_flows.replay.run_settings import (
@@ -28,7 +32,7 @@ from airflow_whatsapp_flows.replay.run_settings import (
     replay_block,
     resolve_run_settings,
 )
-from airflow_whatsapp_flows.replay.sources import Source, SourceSpec
+from airflow_whatsapp_flows.replay.sources import Source, SourceSpec, display_location
 from airflow_whatsapp_flows.replay.sources.parameters import fill_location, parameters_of
 from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import settings_from_environment
@@ -115,7 +119,32 @@ def _check_names(options: argparse.Namespace, flow: Flow, hosts: Collection[str]
             raise ConnectionConfigError(f"--rate: the flow sends nothing to {host!r}; {known_hosts}")
 
 
-def source_spec(options: argparse.Namespace, flow: Flow) -> SourceSpec:
+def find_cursor_of(options: argparse.Namespace, flow: Flow) -> ReplayCursor | None:
+    """Return from where to read the source with ``--cursor``; ``None`` without it.
+
+    Raises:
+        ReplayError: another query has moved the watermark.
+        LedgerError: the ledger cannot be read.
+    """
+    if options.cursor is None:
+        if options.cursor_overlap is not None:
+            raise SourceError("--cursor-overlap needs --cursor COLUMN")
+        return None
+    written = SourceSpec(location=options.responses, query=options.query)
+    request = CursorRequest(
+        key=CursorKey(flow.id, display_location(written), options.cursor),
+        zone=ZoneInfo(flow.timezone),
+        overlap=options.cursor_overlap,
+        query=options.query,
+        is_own=False,
+    )
+    if is_missing_file(ledger_url(options)):
+        return find_cursor(None, request, options.replay_id)
+    with open_ledger(options) as ledger:
+        return find_cursor(ledger, request, options.replay_id)
+
+
+def source_spec(options: argparse.Namespace, flow: Flow, cursor: ReplayCursor | None) -> SourceSpec:
     """Return the source given on the command line.
 
     Raises:
@@ -130,7 +159,11 @@ def source_spec(options: argparse.Namespace, flow: Flow) -> SourceSpec:
         )
     }
     used = {*terms_of(options.responses), *(parameters_of(options.query) if options.query else ())}
+    if WATERMARK in used and cursor is None:
+        raise SourceError(f"the source uses {WATERMARK}, which only a cursor has: pass --cursor COLUMN")
     for name in RUN_TERMS:
+        if name == WATERMARK:
+            continue
         option = f"--{name.removeprefix('data_').replace('_', '-')}"
         if name in used and given.get(name) is None:
             hint = f"pass {option} T" if name in given else "write its value instead"
@@ -143,24 +176,29 @@ def source_spec(options: argparse.Namespace, flow: Flow) -> SourceSpec:
     start, end = given["data_interval_start"], given["data_interval_end"]
     if start is not None and end is not None and start >= end:
         raise SourceError("--interval-end must be after --interval-start: there is nothing in between")
-    terms = RunTerms(data_interval_start=start, data_interval_end=end)
+    first = None if cursor is None else cursor.cursor.start
+    watermark = None if first is None else first.value
+    terms = RunTerms(data_interval_start=start, data_interval_end=end, watermark=watermark)
     return SourceSpec(
         location=fill_location(options.responses, terms, ZoneInfo(flow.timezone)),
         columns=dict(options.column),
         id_column=options.id,
         query=options.query,
         format=options.responses_format,
-        parameters=given,
+        parameters={**given, WATERMARK: watermark},
+        cursor=None if cursor is None else cursor.cursor,
     )
 
 
-def replay_request(options: argparse.Namespace, flow: Flow, source: Source, prepared: Prepared) -> ReplayRequest:
+def replay_request(
+    options: argparse.Namespace, flow: Flow, source: Source, prepared: Prepared, cursor: ReplayCursor | None
+) -> ReplayRequest:
     """Return the replay that ``run`` starts or resumes, and that ``plan`` describes."""
     return ReplayRequest(
         flow=flow,
         source=source,
         replay_id=options.replay_id,
-        reading=source_settings(source_spec(options, flow)),
+        reading=source_settings(source_spec(options, flow, cursor)),
         options=prepared.options,
         note=options.note,
         chunk_size=prepared.chunk_size,
@@ -168,6 +206,7 @@ def replay_request(options: argparse.Namespace, flow: Flow, source: Source, prep
         force=options.force,
         accept_changed_flow=options.accept_changed_flow,
         on_changed=options.on_changed or replay_block(flow).on_changed,
+        cursor=cursor,
     )
 
 

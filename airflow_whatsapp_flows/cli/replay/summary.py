@@ -29,6 +29,7 @@ from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.quantities import duration, plural
 from airflow_whatsapp_flows.replay.budget import too_many_handled
 from airflow_whatsapp_flows.replay.canary import CanaryReport, canary_report
+from airflow_whatsapp_flows.replay.cursor import cursor_json, cursor_text
 from airflow_whatsapp_flows.replay.next_steps import SHOW_IN_DOUBT, next_steps
 from airflow_whatsapp_flows.replay.report import (
     counts_of,
@@ -123,8 +124,9 @@ def summary_of(ledger: Ledger, replay: Replay, options: argparse.Namespace) -> S
 
 
 def status_json(summary: Summary) -> dict[str, Any]:
-    """Return the states of a replay's contacts, the other counts, and the elapsed time."""
-    return replay_status(summary.replay, summary.tally)
+    """Return the states of a replay's contacts, the other counts, the elapsed time, and its cursor if it has one."""
+    cursor = cursor_json(summary.replay)
+    return {**replay_status(summary.replay, summary.tally), **({} if cursor is None else {"cursor": cursor})}
 
 
 def errors_json(summary: Summary) -> list[dict[str, Any]]:
@@ -157,6 +159,9 @@ def summary_text(summary: Summary) -> str:
     lines = [f"replay {replay.id} of {replay.flow_id}, {plural(totals.total, 'contact')} from {replay.source}"]
     if replay.note:
         lines.append(f"  note: {replay.note}")
+    cursor = cursor_json(replay)
+    if cursor is not None:
+        lines.append(f"  {cursor_text(cursor)}")
     lines += [f"warning: {warning}" for warning in replay.warnings]
     if not replay.sealed:
         lines.append("  the source has not been read completely; nothing was sent")

@@ -151,3 +151,16 @@ class ReplayFormat(FormatModel, frozen=True, kw_only=True):
         Annotated[ApprovalFormat | bool, ByJsonType("object", "boolean")] | None,
         Meta(description="whether a person must approve the replay; or an object with who, and how"),
     ] = None
+    cursor: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=500)] | None,
+        Meta(
+            description="the column by which a replay reads only rows after those of earlier replays; or file_modified"
+        ),
+    ] = None
+    cursor_overlap: Annotated[
+        Annotated[float, Meta(ge=0, le=31_536_000)] | None,
+        Meta(
+            description="seconds before the watermark that are read again, for late rows; of a column with numbers, "
+            "how much lower; default 300 for a time, or else 0"
+        ),
+    ] = None

@@ -11,6 +11,7 @@ from airflow_whatsapp_flows.flow.durations import parse_duration
 from airflow_whatsapp_flows.flow.identity import IDENTIFIER_SCOPES, IdentityRule, read_opt_out
 from airflow_whatsapp_flows.flow.json_source import FlowFault, Path
 from airflow_whatsapp_flows.flow.loading.builder import FlowTexts
+from airflow_whatsapp_flows.flow.loading.cursor_checks import check_cursor
 from airflow_whatsapp_flows.flow.moments import parse_moment
 from airflow_whatsapp_flows.flow.phones import is_country
 from airflow_whatsapp_flows.flow.run_terms import parse_source, query_faults
@@ -121,7 +122,7 @@ def check_replay(replay: object) -> list[FlowFault]:
             "'budget' needs 'max_failures' or 'max_handled_errors': how many contacts may fail, or take an error exit"
         )
         found.append((message, ("replay", "fail_when")))
-    return [FlowFault(message, path) for message, path in found] + _check_run_terms(replay)
+    return [FlowFault(message, path) for message, path in found] + _check_run_terms(replay) + check_cursor(replay)
 
 
 def _check_approval(approve: dict[str, Any]) -> Iterable[tuple[str, Path]]:

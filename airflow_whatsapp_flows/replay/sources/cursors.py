@@ -85,9 +85,13 @@ def _describe(connection: Any, query: str, parameters: Mapping[str, Any]) -> lis
     """Return the column names before any rows, as there may be none; ``None`` if the server does not tell."""
     protocol = connection.pgconn
     text, names = number_parameters(query)
-    types = [_TIMESTAMP if isinstance(parameters[name], dt.datetime) else _UNKNOWN for name in names]
+    types = [_TIMESTAMP if _is_aware(parameters[name]) else _UNKNOWN for name in names]
     prepared = protocol.prepare(b"", text.encode(), types or None)
     described = protocol.describe_prepared(b"") if prepared.status == 1 else prepared
     if described.status != 1:  # COMMAND_OK; running the statement reports what is wrong
         return None
     return [(described.fname(index) or b"").decode() for index in range(described.nfields)]
+
+
+def _is_aware(value: Any) -> bool:
+    return isinstance(value, dt.datetime) and value.tzinfo is not None

@@ -41,12 +41,17 @@ class Delimited:
         with _wide_cells():
             delimiter, names = _header(lines, name)
             columns = self._keys.resolve(names, f"{name}:{lines.number}")
-            yield from self._rows(_Records(lines, delimiter), name, columns, len(names))
+            reading = self._keys.cursor_reading
+            cursor = None if reading is None else reading.column_of(names, f"{name}:{lines.number}")
+            yield from self._rows(_Records(lines, delimiter), name, columns, (len(names), cursor))
 
     def finish(self, name: str) -> None:
         """Do nothing: the header of each file was already checked."""
 
-    def _rows(self, records: _Records, name: str, columns: tuple[Column, ...], width: int) -> Iterator[Row]:
+    def _rows(
+        self, records: _Records, name: str, columns: tuple[Column, ...], shape: tuple[int, int | None]
+    ) -> Iterator[Row]:
+        (width, cursor), reading = shape, self._keys.cursor_reading
         key_indexes = [(column.key, column.index) for column in columns]
         id_index = next((column.index for column in columns if column.key == "id"), None)
         for number, cells, fault in records:
@@ -58,6 +63,8 @@ class Delimited:
             if len(cells) != width:
                 reason = f"{len(cells)} cells, but the header has {width}"
                 yield reject_row(number, place, "cells", records.add_line_range(reason), _cell(cells, id_index))
+                continue
+            if cursor is not None and reading is not None and not reading.admits(cells[cursor], place):
                 continue
             value = {key: cells[index] for key, index in key_indexes if cells[index]}
             if not value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import glob
 import gzip
 import hashlib
@@ -34,11 +35,15 @@ class SourceFile:
         name: for people, without credentials.
         open: opens its content as bytes, decompressed if its name ends in ``.gz``.
         mark: changes with the content; ``None`` if unknown.
+        modified: when it was modified last; ``None`` if unknown.
+        mark_now: finds the mark that it has now.
     """
 
     name: str
     open: Open
     mark: str | None = None
+    modified: dt.datetime | None = None
+    mark_now: Callable[[], str | None] = lambda: None
 
 
 def hide_credentials(location: str) -> str:
@@ -88,8 +93,20 @@ def _local_file(path: str) -> SourceFile:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
     if stat.S_ISDIR(status.st_mode):
         raise SourceError(f"{path}: is a folder; specify its files, as in {Path(path) / '*.jsonl'}")
-    mark = f"{status.st_size}:{status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else None
-    return SourceFile(path, lambda: _open_buffered(lambda: open(path, "rb"), path), mark)
+    is_regular = stat.S_ISREG(status.st_mode)
+    seconds, rest = divmod(status.st_mtime_ns, 10**9)
+    modified = dt.datetime.fromtimestamp(seconds, dt.timezone.utc).replace(microsecond=rest // 1000)
+    return SourceFile(
+        path,
+        lambda: _open_buffered(lambda: open(path, "rb"), path),
+        _mark_of_status(status) if is_regular else None,
+        modified if is_regular else None,
+        lambda: _mark_of_status(os.stat(path)) if is_regular else None,
+    )
+
+
+def _mark_of_status(status: os.stat_result) -> str:
+    return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def _fsspec_storage(location: str) -> tuple[Any, str]:
@@ -128,11 +145,30 @@ def _is_unknown(error: Exception) -> bool:
 
 
 def _object_file(storage: Any, path: str, name: str) -> SourceFile:
+    return SourceFile(
+        name,
+        lambda: _open_buffered(lambda: storage.open(path, "rb"), path),
+        _mark_of_object(storage, path),
+        _modification_time(storage, path),
+        lambda: _mark_of_object(storage, path),
+    )
+
+
+def _mark_of_object(storage: Any, path: str) -> str | None:
     try:
-        mark = str(storage.ukey(path))
+        return str(storage.ukey(path))
     except Exception:  # each storage reports a missing file differently
-        mark = None
-    return SourceFile(name, lambda: _open_buffered(lambda: storage.open(path, "rb"), path), mark)
+        return None
+
+
+def _modification_time(storage: Any, path: str) -> dt.datetime | None:
+    try:
+        found = storage.modified(path)
+    except Exception:  # many storages do not say
+        return None
+    if not isinstance(found, dt.datetime):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=dt.timezone.utc)
 
 
 @contextmanager

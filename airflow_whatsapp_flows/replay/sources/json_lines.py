@@ -9,12 +9,15 @@ from typing import Any, BinaryIO
 
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.walk.response_text import ResponseTextError, parse_response
-from airflow_whatsapp_flows.replay.sources.keys import Keys
+from airflow_whatsapp_flows.flow.watermark import FILE_MODIFIED
+from airflow_whatsapp_flows.replay.sources.keys import NESTED, PLAIN, Keys
 from airflow_whatsapp_flows.replay.sources.lines import check_encoding, skip_line
 from airflow_whatsapp_flows.replay.sources.source import MAX_ROW_BYTES, Row, no_id, reject_row, row_of
 
 _SHOWN_BYTES = 4096
 _PEEKED_BYTES = 1024
+_RESPONSE_KEYS = (*PLAIN, *NESTED)
+_LEFT_OUT = Row(0, "", {})
 _FLOW_KEYS = {"flow_format", "steps"}
 _FIRST_KEY = r'\s*\{\s*"%s"\s*:\s*("(?:[^"\\]|\\.)*"|\d+(?=\s*[,}]))'
 
@@ -33,6 +36,9 @@ class JsonLines:
         self._first_id = re.compile(_FIRST_KEY % re.escape(self._id_name))
         self._renamed = False
         self._unseen = {name for key, name in keys.mapped.items() if key != "id"}
+        reading = keys.cursor_reading
+        self._reading = None if reading is None or reading.cursor.column == FILE_MODIFIED else reading
+        self._has_rows = self._has_cursor = False
 
     def read(self, stream: BinaryIO, name: str) -> Iterator[Row]:
         """Read the rows of one file.
@@ -63,8 +69,9 @@ class JsonLines:
             row = self._row(number, place, line)
             if first:
                 first = False
-                _check_shape(row, line, stream, name)
-            yield row
+                _check_shape(row or _LEFT_OUT, line, stream, name)
+            if row is not None:
+                yield row
 
     def finish(self, name: str) -> None:
         """Check, after the last row, that every requested column occurred in some row.
@@ -72,11 +79,26 @@ class JsonLines:
         Raises:
             SourceError: a column occurred in no row.
         """
+        if self._reading is not None and self._has_rows and not self._has_cursor:
+            column = self._reading.cursor.column
+            raise SourceError(f"{name}: no row has the key {column!r}, which is the cursor; no watermark moved")
         for key, column in self._mapped.items():
             if self._renamed and column in self._unseen:
                 raise SourceError(f"{name}: no row has the key {column!r}, which is mapped to {key!r}")
 
-    def _row(self, number: int, place: str, line: bytes) -> Row:
+    def _admits(self, value: dict[str, Any], place: str) -> bool:
+        """Whether the cursor admits a row; its key is no part of a response, unless it has the name of one."""
+        if self._reading is None:
+            return True
+        column = self._reading.cursor.column
+        self._has_rows = True
+        self._has_cursor = self._has_cursor or column in value
+        cell = value.get(column)
+        if column not in _RESPONSE_KEYS and column not in self._mapped.values():
+            value.pop(column, None)
+        return self._reading.admits(cell, place)
+
+    def _row(self, number: int, place: str, line: bytes) -> Row | None:
         try:
             text = line.decode("utf-8")
             value = parse_response(text)
@@ -88,6 +110,8 @@ class JsonLines:
             return reject_row(number, place, error.code, error.reason + where, self._find_id(line))
         if not isinstance(value, dict):
             return reject_row(number, place, "not_object", "each line must be one contact response, which is an object")
+        if not self._admits(value, place):
+            return None
         if self._mapped:
             self._rename(value)
             if self._id_column is not None and value.get("id") in (None, ""):

@@ -11,10 +11,11 @@ from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.model import Flow, Menu, Question
 from airflow_whatsapp_flows.flow.template.variables import Scope
+from airflow_whatsapp_flows.replay.sources.cursor import CursorReading
 
 PHONE = "contact.phone"
 SCOPES = tuple(scope.value for scope in Scope)
-_PLAIN = ("id", "created_on")
+PLAIN = ("id", "created_on")
 NESTED = (*SCOPES, "history", "actions", "exits")
 # "contcat.phone" is a misspelled scope; "Nro. Cliente" and "v1.2" are custom columns.
 _DOTTED = re.compile(r"[^\W\d]\w*\.\S.*", re.DOTALL)
@@ -42,17 +43,26 @@ class Keys:
         mapped: names of columns by key, from the user.
         id_column: name of the id column, if given by the user.
         ignored_columns: names of columns that are not part of a contact response, in order of occurrence.
+        cursor_reading: decides by the cursor's column which rows are read; ``None`` without a cursor.
 
     Args:
         flow: its questions and menus are the ``step.`` keys.
         columns: names of columns by key.
         id_column: name of the id column.
+        reading: decides which rows are read.
 
     Raises:
         SourceError: a key is not valid for a contact response of this flow.
     """
 
-    def __init__(self, flow: Flow, columns: Mapping[str, str], id_column: str | None = None) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        columns: Mapping[str, str],
+        id_column: str | None = None,
+        reading: CursorReading | None = None,
+    ) -> None:
+        self.cursor_reading = reading
         self._steps = [step.name for step in flow.steps.values() if isinstance(step, (Question, Menu))]
         self._flow_id = flow.id
         if id_column is not None and columns.get("id", id_column) != id_column:
@@ -61,7 +71,7 @@ class Keys:
         self.id_column = self.mapped.get("id")
         self.ignored_columns: dict[str, None] = {}
         for key in self.mapped:
-            if key not in _PLAIN and not self._is_key(key):
+            if key not in PLAIN and not self._is_key(key):
                 raise SourceError(
                     f"{key!r} is not a key of a contact response; keys are id, created_on, and names that start with "
                     f"{', '.join(f'{scope}.' for scope in SCOPES)}"
@@ -88,9 +98,9 @@ class Keys:
             if name in self.mapped or name in taken:
                 continue
             try:
-                if name in _PLAIN or (name in nested and name in NESTED) or self._is_key(name):
+                if name in PLAIN or (name in nested and name in NESTED) or self._is_key(name):
                     columns.append(Column(index, name, name))
-                else:
+                elif self.cursor_reading is None or name != self.cursor_reading.cursor.column:
                     self.ignored_columns[name] = None
             except SourceError as error:
                 raise SourceError(f"{place}: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import zlib
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast, get_args
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast, get_args
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.watermark import FILE_MODIFIED
+from airflow_whatsapp_flows.replay.sources.cursor import CursorReading
 from airflow_whatsapp_flows.replay.sources.delimited import Delimited
 from airflow_whatsapp_flows.replay.sources.files import SourceFile, find_files, hide_credentials, mark_of
 from airflow_whatsapp_flows.replay.sources.json_lines import JsonLines
@@ -69,12 +72,15 @@ def open_source(spec: SourceSpec, flow: Flow, access: Access | None = None) -> S
         SourceError: the file does not exist, its format is unknown, a column is mapped to an invalid key, a package is
             not installed, or a database URL is invalid.
     """
-    keys = Keys(flow, spec.columns, spec.id_column)
+    reading = None if spec.cursor is None else CursorReading(spec.cursor)
+    keys = Keys(flow, spec.columns, spec.id_column, reading)
     if spec.query is not None:
         from airflow_whatsapp_flows.replay.sources.sql import QuerySource, UrlDatabase  # slow to import
 
         if spec.format is not None:
             raise SourceError(f"a query has no format, but {spec.format!r} was given")
+        if reading is not None and reading.cursor.column == FILE_MODIFIED:
+            raise SourceError(f"a query has no files, so its cursor cannot be {FILE_MODIFIED!r}; use a column")
         database = None if access is None else access.database(spec.location)
         return QuerySource(database or UrlDatabase(spec.location), spec.query, keys, spec.parameters)
     if spec.format is not None and spec.format not in _FORMATS:
@@ -86,7 +92,14 @@ def open_source(spec: SourceSpec, flow: Flow, access: Access | None = None) -> S
             f"{hide_credentials(spec.location)}: files of several formats, {', '.join(sorted(formats))}; use one format"
         )
     name = files[0].name if len(files) == 1 else hide_credentials(spec.location)
-    return _FileSource(name, files, _reader(formats.pop(), keys), keys.ignored_columns)
+    form = formats.pop()
+    if reading is not None:
+        reading.is_untyped = form == "csv"
+        if spec.location == "-":
+            raise SourceError("standard input cannot be read again, so it has no cursor; use a file")
+        if reading.cursor.column == FILE_MODIFIED:
+            files = [file for file in files if reading.admits(_modification_time(file), file.name)]
+    return _FileSource(name, files, _reader(form, keys), keys)
 
 
 def display_location(spec: SourceSpec) -> str:
@@ -113,6 +126,12 @@ def _format(file: SourceFile, spec: SourceSpec) -> Format:
     )
 
 
+def _modification_time(file: SourceFile) -> dt.datetime:
+    if file.modified is None:
+        raise SourceError(f"{file.name}: its storage does not say when it was modified; use a column as cursor")
+    return file.modified
+
+
 def _reader(form: Format, keys: Keys) -> _Reader:
     if form == "jsonl":
         return JsonLines(keys)
@@ -126,9 +145,10 @@ def _reader(form: Format, keys: Keys) -> _Reader:
 class _FileSource:
     """Rows of files, one file after the other."""
 
-    def __init__(self, name: str, files: list[SourceFile], reader: _Reader, ignored_columns: Collection[str]) -> None:
+    def __init__(self, name: str, files: list[SourceFile], reader: _Reader, keys: Keys) -> None:
         self.name = name
-        self.ignored_columns = ignored_columns
+        self.ignored_columns: Collection[str] = keys.ignored_columns
+        self.cursor_reading = keys.cursor_reading
         self.mark = mark_of(files)
         self._files = files
         self._reader = reader
@@ -142,3 +162,7 @@ class _FileSource:
                 reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
                 raise SourceError(f"{file.name}: cannot be read completely: {reason}") from None
         self._reader.finish(self.name)
+        if self.cursor_reading is not None and self.cursor_reading.cursor.column != FILE_MODIFIED:
+            changed = next((file.name for file in self._files if file.mark_now() != file.mark), None)
+            if changed is not None:
+                self.cursor_reading.blocked = f"{changed} was changed while it was read"

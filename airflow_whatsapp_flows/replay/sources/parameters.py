@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from airflow_whatsapp_flows.errors import RenderError, SourceError
@@ -45,12 +46,13 @@ def fill_location(text: str, terms: RunTerms, zone: dt.tzinfo) -> str:
         raise SourceError(f"{hide_credentials(text)}: {error.reason}") from None
 
 
-def check_parameters(query: str, values: Mapping[str, Any]) -> None:
+def check_parameters(query: str, values: Mapping[str, Any], optional: Collection[str] = ()) -> None:
     """Check that every parameter of a query has a value.
 
     Args:
         query: one statement.
         values: values by name; ``None`` for a term that the run does not have.
+        optional: names of terms that are NULL then.
 
     Raises:
         SourceError: one has none.
@@ -59,7 +61,7 @@ def check_parameters(query: str, values: Mapping[str, Any]) -> None:
     if fault is not None:
         raise SourceError(f"the query: {fault.message}")
     for name in parameters_of(query):
-        if values.get(name) is None and name in RUN_TERMS:
+        if values.get(name) is None and name in RUN_TERMS and name not in optional:
             raise SourceError(f"the query uses :{name}, and the run has none, {why_missing(name)}")
 
 
@@ -131,10 +133,12 @@ def _double_percent(text: str) -> str:
 
 
 def _as_sqlite(value: Any) -> Any:
-    # SQLite has no dates: this is what its own function datetime() returns.
+    # SQLite has no dates: this is what its own functions datetime() and date() return.
+    if isinstance(value, Decimal):
+        return float(value)
     if not isinstance(value, dt.datetime):
-        return value
-    utc = value.astimezone(dt.timezone.utc).replace(tzinfo=None)
+        return value.isoformat() if isinstance(value, dt.date) else value
+    utc = value if value.tzinfo is None else value.astimezone(dt.timezone.utc).replace(tzinfo=None)
     return utc.isoformat(" ", "microseconds" if utc.microsecond else "seconds")
 
 

@@ -44,11 +44,17 @@ class Parquet:
         try:
             file = self._arrow.parquet.ParquetFile(stream)
             columns = self._columns(file.schema_arrow, name)
+            cursor = self._cursor(file.schema_arrow, name)
             number = 0
-            for batch in self._batches(file, [column.name for column in columns]):
-                for cells in zip(*self._values(batch, columns), strict=True):
+            for batch in self._batches(file, list({column.name: None for column in (*columns, *cursor)})):
+                admitted = self._find_admitted(batch, cursor, f"{name}:{number + 1}")
+                if not any(admitted):
+                    number += batch.num_rows
+                    continue
+                for cells, is_read in zip(zip(*self._values(batch, columns), strict=True), admitted, strict=True):
                     number += 1
-                    yield row_from_cells(number, f"{name}:{number}", columns, cells, self._keys.id_column)
+                    if is_read:
+                        yield row_from_cells(number, f"{name}:{number}", columns, cells, self._keys.id_column)
         except self._arrow.ArrowException as error:
             raise SourceError(f"{name}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
         except UnicodeDecodeError:  # values that are not UTF-8 reject their rows, see _values
@@ -56,6 +62,19 @@ class Parquet:
 
     def finish(self, name: str) -> None:
         """Do nothing: the schema of each file was already checked."""
+
+    def _cursor(self, schema: Any, name: str) -> tuple[Column, ...]:
+        """Return the column of the cursor, if there is one."""
+        reading = self._keys.cursor_reading
+        index = None if reading is None else reading.column_of(schema.names, name)
+        return () if index is None else (Column(index, schema.names[index], ""),)
+
+    def _find_admitted(self, batch: Any, cursor: tuple[Column, ...], place: str) -> list[bool]:
+        """Return which rows of a batch are read."""
+        reading = self._keys.cursor_reading
+        if reading is None or not cursor:
+            return [True] * int(batch.num_rows)
+        return [reading.admits(cell, place) for cell in next(self._values(batch, cursor))]
 
     def _batches(self, file: Any, names: list[str]) -> Iterator[Any]:
         """Yield rows in batches, smaller if rows are long."""

@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
+from airflow_whatsapp_flows.replay.sources.cursor import Cursor, CursorReading
+
 Format = Literal["jsonl", "csv", "parquet"]
 
 MAX_ROW_BYTES = 4_194_304
@@ -48,6 +50,7 @@ class SourceSpec:
         id_column: name of the id column; by default ``id``.
         query: one SQL statement that returns rows.
         parameters: values of its named parameters.
+        cursor: column from which to read on; ``None`` to read everything.
         format: format of the files; by default from their extension. Standard input is ``jsonl`` by default.
     """
 
@@ -57,6 +60,7 @@ class SourceSpec:
     query: str | None = None
     format: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    cursor: Cursor | None = None
 
 
 class Source(Protocol):
@@ -77,6 +81,10 @@ class Source(Protocol):
     @property
     def ignored_columns(self) -> Collection[str]:
         """Names of columns that are not part of a contact response, among those read so far."""
+
+    @property
+    def cursor_reading(self) -> CursorReading | None:
+        """How far it was read, if it is read with a cursor."""
 
     def __iter__(self) -> Iterator[Row]:
         """Iterate over the rows, in the order of the source."""

@@ -12,12 +12,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from airflow_whatsapp_flows.errors import SourceError
+from airflow_whatsapp_flows.flow.run_terms import WATERMARK
 from airflow_whatsapp_flows.ledger.urls import hide_password
 from airflow_whatsapp_flows.replay.sources.cells import row_from_cells
 from airflow_whatsapp_flows.replay.sources.cursors import stream_records
 from airflow_whatsapp_flows.replay.sources.files import hide_credentials
 from airflow_whatsapp_flows.replay.sources.keys import NESTED, PHONE, Keys
-from airflow_whatsapp_flows.replay.sources.parameters import check_parameters
+from airflow_whatsapp_flows.replay.sources.parameters import check_parameters, parameters_of
 from airflow_whatsapp_flows.replay.sources.source import Row
 
 
@@ -55,7 +56,11 @@ class QuerySource:
     def __init__(
         self, database: Database, query: str, keys: Keys, parameters: Mapping[str, Any] = MappingProxyType({})
     ) -> None:
-        check_parameters(query, parameters)
+        self.cursor_reading = keys.cursor_reading
+        optional = () if self.cursor_reading is None else (WATERMARK,)  # the first replay has none
+        check_parameters(query, parameters, optional)
+        if self.cursor_reading is not None:
+            self.cursor_reading.is_filtered = WATERMARK not in parameters_of(query)
         self._parameters = parameters
         self.name = database.name
         self.mark: str | None = None
@@ -81,7 +86,11 @@ class QuerySource:
             yield from records
         except Exception as error:  # each driver has its own errors
             reason = self._database.reason(error)
-            raise SourceError(f"{self.name}: the query cannot be run: {reason}") from None
+            hint = ""
+            if self.cursor_reading is not None and "could not determine data type of parameter" in reason:
+                column = self.cursor_reading.cursor.column
+                hint = f"; write the comparison first: {column} >= :watermark OR :watermark IS NULL"
+            raise SourceError(f"{self.name}: the query cannot be run: {reason}{hint}") from None
 
     def _rows(self, records: Iterator[Sequence[Any]]) -> Iterator[Row]:
         names = next(records, None)
@@ -90,7 +99,11 @@ class QuerySource:
         columns = self._keys.resolve(names, "query", NESTED)
         indexes = [column.index for column in columns]
         phone = next((column for column in columns if column.key == PHONE), None)
+        reading = self.cursor_reading
+        cursor = None if reading is None else reading.column_of(names, "query")
         for number, record in enumerate(records, 1):
+            if reading is not None and cursor is not None and not reading.admits(record[cursor], f"query:{number}"):
+                continue
             if phone is not None and not isinstance(record[phone.index], (str, type(None))):
                 kind = type(record[phone.index]).__name__
                 raise SourceError(

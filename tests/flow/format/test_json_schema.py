@@ -58,6 +58,7 @@ EVERYTHING: dict[str, Any] = {
             "users": ["ana"], "emails": ["ops@example.com"], "smtp_connection": "smtp_default", "timeout": "4h",
             "on_timeout": "reject", "canary": 50,
         },
+        "cursor": "updated_at", "cursor_overlap": 600.5,
     },
     "airflow": {
         "start_date": "2026-01-01", "catchup": False, "tags": ["a"], "owner": "b", "pool": "c", "doc_md": "d",
