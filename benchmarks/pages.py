@@ -31,6 +31,8 @@ from benchmarks.large_ledger import FLOW, REPLAY, fill, run_parts
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
+RUN = "one"
+RUNS = 20_000
 ASKED_MS = 300
 ASKED_BYTES = 200_000
 PAGE = f"/replays/{REPLAY}"
@@ -57,6 +59,8 @@ def pages(contacts: int) -> dict[str, str]:
         "flow, a step": f"/flows/{FLOW['id']}?step=Create",
         "person by phone": f"/people?q=%2B5255{middle:08}",
         "person by e-mail": f"/people?q=ana.{middle:08}%40example.com",
+        "erase a person": f"/people/erase?q=%2B5255{middle:08}",
+        "walk of a run": f"/runs/{FLOW['id']}/{RUN}",
     }
 
 
@@ -73,9 +77,36 @@ def client() -> Iterator[TestClient]:
         migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
         subprocess.run(migrate, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         warnings.simplefilter("ignore")
+        add_runs(str(FLOW["id"]))
         from tests.plugin.pages import client_of, create_tokens, mount_pages
 
         yield client_of(mount_pages(), create_tokens()["admin"])
+
+
+def add_runs(flow_id: str) -> None:
+    """Add the DAG of the flow to Airflow's database, with the runs of a busy week."""
+    import datetime as dt
+
+    from airflow.models.dag import DagModel, DagTag
+    from airflow.models.dagbundle import DagBundleModel
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from airflow.utils.types import DagRunType
+
+    from airflow_whatsapp_flows.dag_names import TAG
+
+    now = dt.datetime.now(dt.timezone.utc)
+    with create_session() as session:
+        session.add(DagBundleModel(name="benchmark"))
+        session.flush()
+        known = {"is_stale": False, "is_paused": False, "bundle_name": "benchmark", "fileloc": "/none.py"}
+        session.add(DagModel(dag_id=flow_id, tags=[DagTag(name=TAG, dag_id=flow_id)], **known))
+        session.flush()
+        for number in range(RUNS):
+            run_id = RUN if number == 0 else f"run-{number}"
+            after, kind = now - dt.timedelta(seconds=20 * number), DagRunType.MANUAL
+            state = "failed" if number % 50 == 0 else "success"
+            session.add(DagRun(flow_id, run_id, run_after=after, run_type=kind, state=state))
 
 
 def measure(asked: TestClient, urls: dict[int, str], rounds: int) -> None:
@@ -104,12 +135,28 @@ def _ask(asked: TestClient, path: str, rounds: int) -> tuple[float, float, int]:
     return wall_ms, cpu_ms, len(page.content)
 
 
+def spread_over_a_week(ledger: Ledger) -> None:
+    """Let the chunks of the replay have ended one after the other, in the last six days."""
+    from sqlalchemy import func, select, update
+
+    from airflow_whatsapp_flows.ledger.schema import counts, replays
+
+    now = time.time()
+    with ledger.write() as connection:
+        chunks = connection.execute(select(func.max(counts.c.chunk))).scalar_one() + 1
+        each = 6 * 86_400 / chunks
+        ended = now - each * counts.c.chunk
+        connection.execute(update(counts).values(first_ended_at=ended - each, last_ended_at=ended))
+        connection.execute(update(replays).values(started_at=now - 6.1 * 86_400, ended_at=now))
+
+
 def fill_ledgers(urls: dict[int, str]) -> None:
     """Fill each ledger, unless it is."""
     for contacts, url in urls.items():
         with Ledger(url) as ledger:
             if find_replay(ledger, REPLAY) is None:
                 fill(ledger, contacts)
+                spread_over_a_week(ledger)
 
 
 def sqlite(contacts: int, rounds: int, folder: Path) -> None:

@@ -39,7 +39,7 @@ def stop_and_resume(page: Page, api: Api, flow: str, folder: Path, shoot: Shoot)
 
     def is_listed() -> bool:
         page.goto("/plugin/whatsapp-flows/whatsapp-flows/replays?q=long")
-        frame.get_by_role("heading", name="Replays").wait_for()
+        frame.get_by_role("heading", name="Replays", exact=True).wait_for()
         return frame.get_by_role("link", name=f"{flow}__{run}").count() > 0
 
     wait_until("the long replay is listed", is_listed)
