@@ -234,6 +234,12 @@ class WhatsAppReplayOperator(ReplayTask):
 
         return run_replay_task(self, context)
 
+    def get_openlineage_facets_on_complete(self, _task_instance: Any) -> Any:
+        """The source as an input, and the paths of the CRM as outputs; called by Airflow's OpenLineage provider."""
+        from airflow_whatsapp_flows.operators.lineage import replay_lineage
+
+        return replay_lineage(self, sends=True)
+
     def go_on(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Resume after quiet hours, like :meth:`execute`."""
         return self.execute(context)

@@ -45,6 +45,12 @@ class ReplayPlanOperator(ReplayTask):
 
         return plan_replay(self, context)
 
+    def get_openlineage_facets_on_complete(self, _task_instance: Any) -> Any:
+        """The source as an input; called by Airflow's OpenLineage provider."""
+        from airflow_whatsapp_flows.operators.lineage import replay_lineage
+
+        return replay_lineage(self, sends=False)
+
 
 class ReplayReportOperator(BaseOperator):
     """Report a replay's result, and fail unless all contacts have a final state and add up to the responses.
