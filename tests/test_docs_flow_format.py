@@ -37,6 +37,7 @@ HEADINGS = {
     "AnyAssetFormat": "### Any of several assets",
     "QuietHoursFormat": "### `quiet_hours`",
     "ApprovalFormat": "### `approve`",
+    "ResultsTableFormat": "### `results_to`",
     "AirflowFormat": "## Airflow",
     "FlowTestFormat": "## Tests",
     "ReplyFormat": "### A reply",

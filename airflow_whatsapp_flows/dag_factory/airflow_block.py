@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.moments import parse_moment
 
 _LONGEST_RETRY = dt.timedelta(minutes=1)
-_REPLAY_ASSET = re.compile(rf"whatsapp-flows://({FLOW_ID})/replay")
+_OWN_ASSET = re.compile(rf"whatsapp-flows://({FLOW_ID})/(replay|results)")
 
 
 def replay_asset(flow_id: str) -> Asset:
@@ -30,7 +30,20 @@ def replay_asset(flow_id: str) -> Asset:
     Args:
         flow_id: id of the flow.
     """
-    return Asset(name=f"whatsapp_flows/{flow_id}/replay", uri=f"whatsapp-flows://{flow_id}/replay")
+    return _own_asset(flow_id, "replay")
+
+
+def results_asset(flow_id: str) -> Asset:
+    """The asset that is updated when the results of a flow's replay have been written to ``results_to``.
+
+    Args:
+        flow_id: id of the flow.
+    """
+    return _own_asset(flow_id, "results")
+
+
+def _own_asset(flow_id: str, name: str) -> Asset:
+    return Asset(name=f"whatsapp_flows/{flow_id}/{name}", uri=f"whatsapp-flows://{flow_id}/{name}")
 
 
 def display_name(dag_id: str, name: str) -> str:
@@ -124,9 +137,9 @@ def _asset(uri: str) -> Asset:
     if not (uri.isascii() and uri.isprintable()):
         raise ValueError("only printable ASCII characters are allowed; percent-encode others, as in %C3%A9")
     # Airflow treats two assets with one URI and different names as an error, and fails their tasks.
-    replayed = _REPLAY_ASSET.fullmatch(uri)
-    if replayed:
-        return replay_asset(replayed[1])
+    own = _OWN_ASSET.fullmatch(uri)
+    if own:
+        return _own_asset(own[1], own[2])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a password, which is rejected below
         asset = Asset(uri=uri)

@@ -14,6 +14,7 @@ from airflow_whatsapp_flows.dag_factory.airflow_block import (
     default_args,
     display_name,
     replay_asset,
+    results_asset,
     retry_args,
     start_date,
     tags,
@@ -36,7 +37,11 @@ from airflow_whatsapp_flows.operators.replay import WhatsAppReplayOperator
 from airflow_whatsapp_flows.operators.replay_approval import ReplayApprovalOperator, ReplayCanaryApprovalOperator
 from airflow_whatsapp_flows.operators.replay_canary import ReplayCanaryOperator
 from airflow_whatsapp_flows.operators.replay_options import LoadedFlow
-from airflow_whatsapp_flows.operators.replay_steps import ReplayPlanOperator, ReplayReportOperator
+from airflow_whatsapp_flows.operators.replay_steps import (
+    ReplayPlanOperator,
+    ReplayReportOperator,
+    ReplayResultsOperator,
+)
 
 _DOCS = {
     "plan": (
@@ -63,11 +68,18 @@ _DOCS = {
         "Fails unless every contact has ended and the counts add up, and as `replay.fail_when` says. The log and the "
         "XCom `errors` show the most frequent errors. Clearing it alone sends nothing.\n"
     ),
+    "results": (
+        "Writes the results of the contacts to `replay.results_to`, also if some of them failed. Clearing it writes "
+        "them again, as they are in the ledger by then, and sends nothing.\n"
+    ),
 }
 """Task id to the documentation of the task."""
-_RETRIES = 5
-_FIRST_RETRY = dt.timedelta(seconds=30)
-_LONGEST_RETRY = dt.timedelta(minutes=15)
+_RETRY_ARGS: dict[str, Any] = {
+    "retries": 5,
+    "retry_delay": dt.timedelta(seconds=30),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": dt.timedelta(minutes=15),
+}
 
 
 def build_replay_dag(flow: Flow, *, notifiers: Sequence[Any] = ()) -> DAG:
@@ -160,6 +172,21 @@ def _add_tasks(flow: Flow, block: ReplayFormat, notifiers: Sequence[Any]) -> Non
     else:
         approve >> replay
     replay >> report
+    if block.results_to is not None:
+        replay >> _results_task(flow, replay_id)
+
+
+def _results_task(flow: Flow, replay_id: str) -> ReplayResultsOperator:
+    return ReplayResultsOperator(
+        task_id="results",
+        flow=LoadedFlow(flow.id, flow),
+        replay_id=replay_id,
+        plan_task="plan",
+        outlets=[results_asset(flow.id)],
+        trigger_rule="all_done",
+        doc_md=_DOCS["results"],
+        **_RETRY_ARGS,
+    )
 
 
 def _add_canary(flow: Flow, block: ReplayFormat, replay_id: str, notifiers: Sequence[Any]) -> tuple[BaseOperator, ...]:
@@ -185,10 +212,8 @@ def _sending_args(flow: Flow, replay_id: str) -> dict[str, Any]:
         "flow": LoadedFlow(flow.id, flow),
         "source": "{{ params.source or '' }}",
         "replay_id": replay_id,
-        "retries": _RETRIES,
-        "retry_delay": _FIRST_RETRY,
-        "retry_exponential_backoff": True,
-        "max_retry_delay": _LONGEST_RETRY,
+        "results_to": False,  # the task `results` writes them
+        **_RETRY_ARGS,
         "inlets": inlets,
         **({"pool": flow.airflow.pool} if flow.airflow.pool else {}),
     }

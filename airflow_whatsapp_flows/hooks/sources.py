@@ -32,19 +32,20 @@ class ConnectionDatabase:
 
     Args:
         conn_id: id of the connection.
+        creates_file: whether an SQLite file may be created.
 
     Raises:
         SourceError: the connection does not exist, or is not a database.
     """
 
-    def __init__(self, conn_id: str) -> None:
+    def __init__(self, conn_id: str, *, creates_file: bool = False) -> None:
         try:
             self._connection = BaseHook.get_connection(conn_id)
         except AirflowNotFoundException:
             raise SourceError(
-                "the source of a query must be a database URL or the id of an Airflow connection; there is no "
-                f"connection {conn_id!r}"
+                f"there is no Airflow connection {conn_id!r}; create it, or use another one, or the URL of a database"
             ) from None
+        self._creates_file = creates_file
         self.name = _display_url(self._connection)
         self._conn_id = conn_id
         self._secrets = all_spellings(_secrets_of(self._connection))
@@ -58,7 +59,8 @@ class ConnectionDatabase:
             SourceError: the database cannot be reached.
         """
         file = self._connection.host
-        if self._connection.conn_type == "sqlite" and file and not Path(file).exists():
+        may_be_absent = self._connection.conn_type != "sqlite" or self._creates_file
+        if file and not may_be_absent and not Path(file).exists():
             raise SourceError(f"{self.name}: the file does not exist")  # SQLite would create it
         try:
             connection = self._hook.get_conn()

@@ -15,8 +15,7 @@ from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, find_replay
-from airflow_whatsapp_flows.operators.replay_run import task_flow
-from airflow_whatsapp_flows.operators.replay_setup import request_sender_of
+from airflow_whatsapp_flows.operators.replay_setup import request_sender_of, task_flow
 from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.transport.origin import origin_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from airflow.sdk import Context
 
@@ -173,6 +173,9 @@ class WhatsAppReplayOperator(ReplayTask):
         chunks: numbers of the chunks to run (templated). Default: all of them.
         approval_task: task id of the :class:`ReplayApprovalOperator` whose rate, limit, and canary apply; the task
             fails if it has not passed.
+        results_to: where to write the results of its contacts when it ends, also if it fails (templated): a table,
+            ``{"connection": "my_postgres", "table": "crm.lead_sync"}``, or a file that ends with ``.jsonl``, ``.csv``,
+            or ``.parquet``. Default: the flow's ``replay.results_to``; ``False`` for nowhere.
         fail_when: ``any`` contact failed, in doubt, or rejected; ``budget``: more than ``max_failures``; both also if
             all contacts, or more than ``max_handled_errors``, took an error exit; ``never``. Default: the flow's, else
             ``any``.
@@ -185,7 +188,8 @@ class WhatsAppReplayOperator(ReplayTask):
         ValueError: an argument is not allowed.
     """
 
-    template_fields: Sequence[str] = (*ReplayTask.template_fields, "chunks")
+    template_fields: Sequence[str] = (*ReplayTask.template_fields, "chunks", "results_to")
+    template_fields_renderers: ClassVar[dict[str, str]] = {**ReplayTask.template_fields_renderers, "results_to": "json"}
 
     def __init__(
         self,
@@ -194,6 +198,7 @@ class WhatsAppReplayOperator(ReplayTask):
         chunks: Sequence[int] | None = None,
         fail_when: str | None = None,
         approval_task: str | None = None,
+        results_to: Mapping[str, str] | str | Literal[False] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -202,6 +207,7 @@ class WhatsAppReplayOperator(ReplayTask):
             check_choice("fail_when", fail_when, FAIL_WHEN)
         self.chunks = take_either("chunk", None if chunk is None else [chunk], "chunks", chunks)
         self.fail_when = fail_when
+        self.results_to = results_to
         self.status: Mapping[str, Any] | None = None
         """The status of its contacts, once they were walked."""
         self.stop_run: Callable[[str], None] | None = None

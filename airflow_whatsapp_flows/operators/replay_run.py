@@ -29,8 +29,9 @@ from airflow_whatsapp_flows.operators.metrics import Metrics
 from airflow_whatsapp_flows.operators.replay_canary_run import find_choice, hold_as_chosen, lower_rates
 from airflow_whatsapp_flows.operators.replay_choice import Choice
 from airflow_whatsapp_flows.operators.replay_progress import ProgressReport
+from airflow_whatsapp_flows.operators.replay_results import ResultsWriter, results_target, write_after_run
 from airflow_whatsapp_flows.operators.replay_retry import find_retry, resume_retry, retry_cleared, retry_of_run
-from airflow_whatsapp_flows.operators.replay_setup import ReplaySetup, default_replay_id, flow_of, request_sender_of
+from airflow_whatsapp_flows.operators.replay_setup import ReplaySetup, default_replay_id, request_sender_of, task_flow
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
     log_errors,
@@ -54,16 +55,6 @@ if TYPE_CHECKING:
 
 _ALL_HANDLED = "100%"  # of the contacts may take an error exit
 _SHORTEST_WAIT = dt.timedelta(seconds=30)  # Airflow may fail a task whose trigger fires as soon as it is deferred
-
-
-def task_flow(task: ReplayTask) -> Flow:
-    """The flow of a task.
-
-    Raises:
-        FlowFileError: it has faults or cannot be read.
-    """
-    dag = task.get_dag()
-    return flow_of(task.flow, dag.fileloc if dag else None)
 
 
 def create_or_resume(
@@ -126,6 +117,7 @@ def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str,
     with task_errors(task.task_id), airflow_ledger(provider_settings()) as ledger:
         flow = task_flow(task)
         request_sender = request_sender_of(flow)
+        target = results_target(flow, context, task.results_to)  # before anything is sent
         choice = find_choice(task, context)
         replay = create_or_resume(task, ledger, flow, context, choice)
         begun = time.monotonic()
@@ -159,8 +151,16 @@ def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str,
     task.log.info("%s", status_line(status))
     log_errors(task.log, errors)
     context["ti"].xcom_push(key="return_value", value=status)  # also of a task that fails
-    _check_end(task, status, progress, left)
-    _judge(task, status, own, whole, settings, flow)
+    problem: TaskFailureError | TaskRetryError | None = None
+    try:
+        _check_end(task, status, progress, left)
+        _judge(task, status, own, whole, settings, flow)
+    except (TaskFailureError, TaskRetryError) as error:
+        problem = error
+    if target is not None:
+        write_after_run(task, ResultsWriter(target, context, task.chunks), replay.id, problem)
+    if problem is not None:
+        raise problem
     return status
 
 

@@ -220,6 +220,16 @@ def flow_of(source: FlowSource, dag_file: str | None) -> Flow:
     return load_flow_file(path if path.is_absolute() or dag_file is None else Path(dag_file).parent / path)
 
 
+def task_flow(task: Any) -> Flow:
+    """The flow of a task.
+
+    Raises:
+        FlowFileError: it has faults or cannot be read.
+    """
+    dag = task.get_dag()
+    return flow_of(task.flow, dag.fileloc if dag else None)
+
+
 def request_sender_of(flow: Flow) -> RequestSender:
     """Create the request sender and look up every connection of a flow, so that a missing one is reported at the start.
 

@@ -1,4 +1,4 @@
-"""The tasks of a replay's DAG that plan and report."""
+"""The tasks of a replay's DAG that plan, report, and write the results."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from airflow.sdk import BaseOperator, Context
 
 from airflow_whatsapp_flows.operators.links import REPLAY_LINK
 from airflow_whatsapp_flows.operators.replay import ReplayTask
+from airflow_whatsapp_flows.operators.replay_options import FlowSource
 
 PLAN = "plan"
 """XCom key of the plan."""
@@ -101,3 +102,41 @@ class ReplayReportOperator(BaseOperator):
         from airflow_whatsapp_flows.operators.replay_steps_run import report_replay
 
         return report_replay(self, context)
+
+
+class ReplayResultsOperator(BaseOperator):
+    """Write the results of a replay to the flow's ``replay.results_to``, whatever its contacts came to.
+
+    The task's XCom is ``replay_id``, ``to``, ``rows``, and ``contacts``; outlets get it as the extra of their events.
+    Trying it again, or clearing it, writes the rows of the same contacts again, and sends nothing.
+
+    Args:
+        flow: the flow, its plain data, or the path of its file.
+        replay_id: name of the replay (templated).
+        plan_task: task id of the :class:`ReplayPlanOperator`.
+        **kwargs: for ``BaseOperator``.
+    """
+
+    template_fields: Sequence[str] = ("replay_id",)
+    operator_extra_links = (REPLAY_LINK,)
+    linked_replay: str | None = None
+    """Name of the replay, once it is known."""
+    ui_color = "#34b7f1"
+    ui_fgcolor = "#000000"
+
+    def __init__(self, *, flow: FlowSource, replay_id: str, plan_task: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.flow = flow
+        self.replay_id = replay_id
+        self.plan_task = plan_task
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Write the results.
+
+        Raises:
+            AirflowSkipException: there is no replay, as after a dry run.
+            TaskRetryError: they cannot be written.
+        """
+        from airflow_whatsapp_flows.operators.replay_results import write_results
+
+        return write_results(self, context)

@@ -24,9 +24,10 @@ from airflow_whatsapp_flows.operators.failures import TaskFailureError, task_err
 from airflow_whatsapp_flows.operators.links import link_replay
 from airflow_whatsapp_flows.operators.plan_text import plan_text, plan_value
 from airflow_whatsapp_flows.operators.replay_canary_run import held_text
+from airflow_whatsapp_flows.operators.replay_results import results_target
 from airflow_whatsapp_flows.operators.replay_retry import PlannedSelection, plan_retry, read_retry, retry_of_run
-from airflow_whatsapp_flows.operators.replay_run import create_or_resume, handled_limit, note_rows, task_flow
-from airflow_whatsapp_flows.operators.replay_setup import ReplaySetup, request_sender_of
+from airflow_whatsapp_flows.operators.replay_run import create_or_resume, handled_limit, note_rows
+from airflow_whatsapp_flows.operators.replay_setup import ReplaySetup, request_sender_of, task_flow
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
     ended_text,
@@ -58,6 +59,7 @@ def plan_replay(task: ReplayPlanOperator, context: Context) -> list[list[int]]:
     dry = str(task.only_plan).lower() in _TRUE
     with task_errors(task.task_id), airflow_ledger(provider_settings()) as ledger:
         flow = task_flow(task)
+        results_target(flow, context)  # a connection that is missing is reported before anything is sent
         retry = read_retry(task.retry)
         if retry is not None:
             selection = plan_retry(ledger, flow, retry, context, dry=dry)

@@ -160,9 +160,10 @@ OWN = "whatsapp-flows://leads/replay"
     [
         ([*URIS, OWN], [], "assets[2]", "the flow's own replays update it"),
         ({"any": [OWN]}, [], "assets.any[0]", "the flow's own replays update it"),
+        (["whatsapp-flows://leads/results"], [], "assets[0]", "the flow's own replays update it"),
         (URIS, ["x-crm://leads"], "assets[1]", "it is in airflow.outlets, so they update it"),
     ],
-    ids=["own", "any", "outlet"],
+    ids=["own", "any", "results", "outlet"],
 )
 def test_a_replay_cannot_start_itself(assets: Any, outlets: list[str], place: str, why: str) -> None:
     for schedule in ({"assets": assets}, {"assets": assets, "cron": "@daily"}):

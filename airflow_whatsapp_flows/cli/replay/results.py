@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 from airflow_whatsapp_flows.cli import USAGE
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger
+from airflow_whatsapp_flows.flow.loading.block_checks import RESULT_FILES
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.results import ContactResult, contact_results, iter_responses
 from airflow_whatsapp_flows.quantities import plural
-from airflow_whatsapp_flows.replay.export.files import FILE_ENDINGS
 from airflow_whatsapp_flows.replay.result_rows import csv_head, csv_line, json_line
 from airflow_whatsapp_flows.replay.status import get_replay
 
@@ -42,8 +42,8 @@ def results(options: argparse.Namespace) -> int:
 def _usage_error(options: argparse.Namespace) -> str | None:
     if options.table and not options.to:
         return "--table NAME requires --to URL"
-    if options.to and not options.table and not options.to.endswith(FILE_ENDINGS):
-        return f"--to is a database, which requires --table NAME, or a file that ends with {' or '.join(FILE_ENDINGS)}"
+    if options.to and not options.table and not options.to.endswith(RESULT_FILES):
+        return f"--to is a database, which requires --table NAME, or a file that ends with {' or '.join(RESULT_FILES)}"
     if options.to and options.as_responses:
         return "--to writes results, but --as-responses prints responses: use one of them"
     if options.handled and options.as_responses:

@@ -76,6 +76,18 @@ class ApprovalFormat(FormatModel, frozen=True, kw_only=True):
     ] = None
 
 
+class ResultsTableFormat(FormatModel, frozen=True, kw_only=True):
+    """A table in a database of an Airflow connection."""
+
+    connection: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=250)], Meta(description="id of the Airflow connection")
+    ]
+    table: Annotated[
+        Annotated[str, Meta(pattern=r"^([A-Za-z_][A-Za-z0-9_$]*\.){0,2}[A-Za-z_][A-Za-z0-9_$]{0,49}\Z")],
+        Meta(description="name of the table, with or without its schema; `<table>_contacts` is the one of contacts"),
+    ]
+
+
 class ReplayFormat(FormatModel, frozen=True, kw_only=True):
     """How recorded responses are sent in batches."""
 
@@ -162,5 +174,15 @@ class ReplayFormat(FormatModel, frozen=True, kw_only=True):
         Meta(
             description="seconds before the watermark that are read again, for late rows; of a column with numbers, "
             "how much lower; default 300 for a time, or else 0"
+        ),
+    ] = None
+    results_to: Annotated[
+        Annotated[
+            ResultsTableFormat | Annotated[str, Meta(min_length=1, max_length=2000)], ByJsonType("object", "text")
+        ]
+        | None,
+        Meta(
+            description="where the results of a replay's DAG are written: a table; or a .jsonl, .csv, or .parquet "
+            "file, a template of the run's terms"
         ),
     ] = None

@@ -18,6 +18,8 @@ from airflow_whatsapp_flows.flow.run_terms import parse_source, query_faults
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
 from airflow_whatsapp_flows.flow.template.references import Reference
 
+RESULT_FILES = (".jsonl", ".csv", ".parquet")
+"""Endings of files of results, each of its format."""
 _EFFECTS = ("messages", "contact_updates", "tags", "flows")
 
 
@@ -147,11 +149,35 @@ def _check_run_terms(replay: dict[str, Any]) -> list[FlowFault]:
             parse_source(source)
         except TemplateFault as fault:
             faults += [FlowFault(one.message, ("replay", "source"), None, one.offset) for one in (fault, *fault.more)]
+    faults += _check_results(replay.get("results_to"))
     if isinstance(query, str):
         faults += [FlowFault(one.message, ("replay", "query"), None, one.offset) for one in query_faults(query)]
     if isinstance(schedule, dict) and schedule.get("cron") is None and schedule.get("assets") is None:
         faults.append(FlowFault("a schedule needs 'cron', 'assets', or both", ("replay", "schedule")))
     return faults
+
+
+def _check_results(results: object) -> list[FlowFault]:
+    """Faults of ``results_to``: of a file's location, or of a table in what is not a connection."""
+    path: Path = ("replay", "results_to")
+    if isinstance(results, dict):
+        connection = results.get("connection")
+        if isinstance(connection, str) and ("://" in connection or "{{" in connection):
+            message = "this must be the id of an Airflow connection; create one with this database, and write its id"
+            return [FlowFault(message, (*path, "connection"))]
+    if not isinstance(results, str):
+        return []
+    if not results.endswith(RESULT_FILES):
+        message = (
+            f"the name of a file ends with {', '.join(RESULT_FILES[:-1])}, or {RESULT_FILES[-1]}; for a table, write "
+            '{"connection": "…", "table": "…"}'
+        )
+        return [FlowFault(message, path)]
+    try:
+        parse_source(results)
+    except TemplateFault as fault:
+        return [FlowFault(one.message, path, None, one.offset) for one in (fault, *fault.more)]
+    return []
 
 
 def check_airflow(airflow: object) -> list[FlowFault]:

@@ -33,7 +33,7 @@ def check_schedule(value: Mapping[str, Any]) -> list[FlowFault]:
                 '"2026-11-22"; or set airflow.catchup to false, to leave out intervals while the DAG is paused or late'
             )
             faults.append(FlowFault(message, _SCHEDULE))
-    own = {f"whatsapp-flows://{value.get('id')}/replay"}
+    own = {f"whatsapp-flows://{value.get('id')}/{name}" for name in ("replay", "results")}
     outlets = airflow.get("outlets")
     written = {uri for uri in outlets if isinstance(uri, str)} if isinstance(outlets, list) else set()
     for uri, path in _assets(schedule):
@@ -60,7 +60,7 @@ def check_cron(value: Mapping[str, Any]) -> list[FlowFault]:
 def _check_terms(replay: Mapping[str, Any], schedule: object) -> Iterator[FlowFault]:
     """Faults of terms that a run of the schedule never has."""
     cron, with_assets = cron_of(schedule), bool(list(_assets(schedule)))
-    for key, terms_in in (("source", source_terms), ("query", query_terms)):
+    for key, terms_in in (("source", source_terms), ("query", query_terms), ("results_to", source_terms)):
         text = replay.get(key)
         for name, offset in terms_in(text) if isinstance(text, str) else ():
             why = None

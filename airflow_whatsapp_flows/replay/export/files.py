@@ -12,8 +12,6 @@ from airflow_whatsapp_flows.errors import MissingExtraError
 from airflow_whatsapp_flows.replay.export.rows import ACTION_COLUMNS, CONTACT_COLUMNS, Batch, Column, Row, Written
 from airflow_whatsapp_flows.replay.result_rows import csv_cells
 
-FILE_ENDINGS = (".jsonl", ".csv", ".parquet")
-
 
 def contacts_path(path: str) -> str:
     """Return the path of the file of contacts, beside that of the actions."""

@@ -9,14 +9,15 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from airflow_whatsapp_flows.errors import FlowsError, ReplayError
+from airflow_whatsapp_flows.flow.loading.block_checks import RESULT_FILES
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.results import ContactResult
 from airflow_whatsapp_flows.ledger.urls import hide_password
 from airflow_whatsapp_flows.replay.export.drivers import reason_of
-from airflow_whatsapp_flows.replay.export.files import FILE_ENDINGS, contacts_path, write_files
+from airflow_whatsapp_flows.replay.export.files import write_files
 from airflow_whatsapp_flows.replay.export.rows import Written, WrittenBy, batches
 from airflow_whatsapp_flows.replay.export.tables import write_tables
-from airflow_whatsapp_flows.replay.sources.files import hide_credentials
+from airflow_whatsapp_flows.replay.sources.files import Storage, hide_credentials
 from airflow_whatsapp_flows.replay.sources.sql import database_url
 
 Session = Callable[[], AbstractContextManager[sa.Connection]]
@@ -81,9 +82,9 @@ class FileTarget:
 
     def __init__(self, location: str, storage: Callable[[], tuple[Any, str]]) -> None:
         self.name = hide_credentials(location)
-        if not location.endswith(FILE_ENDINGS):
+        if not location.endswith(RESULT_FILES):
             raise ReplayError(
-                f"{self.name}: the name of a file of results must end with one of {', '.join(FILE_ENDINGS)}"
+                f"{self.name}: the name of a file of results must end with one of {', '.join(RESULT_FILES)}"
             )
         self._storage = storage
 
@@ -122,8 +123,12 @@ def table_at_url(url: str, table: str) -> TableTarget:
     return TableTarget(hide_password(address), table, session)
 
 
-def file_at_url(location: str) -> FileTarget:
+def file_at_url(location: str, known: Storage = lambda _: None) -> FileTarget:
     """Return the file at a path, or at a URL that fsspec supports.
+
+    Args:
+        location: the path, or the URL.
+        known: returns the file system of a URL, and the path in it; ``None`` to let fsspec open the URL.
 
     Raises:
         ReplayError: the ending of the file is no known format.
@@ -132,13 +137,7 @@ def file_at_url(location: str) -> FileTarget:
     def storage() -> tuple[Any, str]:
         from fsspec.core import url_to_fs  # type: ignore[import-untyped]  # it has no types
 
-        found, path = url_to_fs(location)
+        found, path = (known(location) if "://" in location else None) or url_to_fs(location)
         return found, str(path)
 
     return FileTarget(location, storage)
-
-
-def file_names(location: str) -> tuple[str, str]:
-    """Return the names of the two files of a location, for people."""
-    shown = hide_credentials(location)
-    return shown, contacts_path(shown)

@@ -191,3 +191,26 @@ def test_contacts_are_identified_by_contact_or_flow_start_values() -> None:
         "identifiers[2]: 'crm_id' is not a variable of a flow; "
         "allowed: contact, flow_execution_variables, global, step",
     ]
+
+
+@pytest.mark.parametrize(
+    ("results_to", "words"),
+    [
+        ({"connection": "postgresql://u:pw@host/db", "table": "t"}, ".connection: this must be the id of an Airflow"),
+        ({"connection": "dwh", "table": "sync log"}, ".table: "),
+        ("warehouse", "ends with .jsonl, .csv, or .parquet; for a table, write {"),
+        ("s3://b/{{ run.day }}.csv", ": a run has no 'day'"),
+    ],
+)
+def test_results_go_to_a_table_or_a_file(results_to: object, words: str) -> None:
+    (fault,) = faults(replay={"results_to": results_to})
+    assert fault.startswith("replay.results_to")
+    assert words in fault
+    assert "pw@" not in fault
+
+
+@pytest.mark.parametrize(
+    "results_to", [{"connection": "dwh", "table": "crm.sync_log"}, "s3://dwh@b/{{ run.run_id }}.parquet"]
+)
+def test_a_table_or_a_file_for_results_has_no_fault(results_to: object) -> None:
+    flow_of(action(), replay={"results_to": results_to})
