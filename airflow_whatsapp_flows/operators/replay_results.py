@@ -19,7 +19,6 @@ from airflow_whatsapp_flows.flow.format.replay import ResultsTableFormat
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
-from airflow_whatsapp_flows.hooks.results import target_from_airflow
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.results import contact_results
@@ -28,6 +27,7 @@ from airflow_whatsapp_flows.operators.links import link_replay
 from airflow_whatsapp_flows.operators.replay_retry import retry_of_run
 from airflow_whatsapp_flows.operators.replay_setup import task_flow
 from airflow_whatsapp_flows.operators.replay_steps import PLAN
+from airflow_whatsapp_flows.operators.results_target import target_from_airflow
 from airflow_whatsapp_flows.operators.run_input import run_id_of, run_terms
 from airflow_whatsapp_flows.quantities import plural
 from airflow_whatsapp_flows.replay.export import Target, Written, WrittenBy
