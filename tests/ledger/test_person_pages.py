@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import text
 
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import Ledger
@@ -79,6 +80,26 @@ def test_no_statement_reads_what_was_sent_to_others(history: Ledger, text: str) 
         to = find_recipient(history, text)
         assert find_sent_page(history, to, find_sending_flows(history, to), (2000.0, 5), 2).sent
     assert full_scans(history, statements) == []
+
+
+@pytest.mark.parametrize("newest", ["phone", "unusual_phone"])
+def test_unusual_phones_are_found_by_their_own_index(sqlite_ledger: Ledger, newest: str) -> None:
+    """Of equal indexes SQLite may take the one that was created last, and their order is no promise."""
+    a_replay(sqlite_ledger, [response(1)])
+    with sqlite_ledger.write() as connection:
+        for table in ("contacts", "attempts"):
+            name = f"whatsapp_flows_{table}_{newest}"
+            query = text("SELECT sql FROM sqlite_master WHERE name = :name")
+            created = connection.execute(query, {"name": name}).scalar_one()
+            connection.exec_driver_sql(f"DROP INDEX {name}")
+            connection.exec_driver_sql(created)
+    with record_statements(sqlite_ledger) as statements:
+        find_recipient(sqlite_ledger, PHONE)
+    asked = [one for one in statements if "rtrim" in one[0]]
+    with sqlite_ledger.connect() as connection:
+        plans = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}", values).all() for one, values in asked]
+    assert len(plans) == 2
+    assert all("unusual_phone" in row[3] for plan in plans for row in plan if "USING" in row[3])
 
 
 def test_a_long_reply_is_not_read(ledger: Ledger) -> None:
