@@ -66,6 +66,8 @@ def _replay_placeholder(dag_id: str, value: Mapping[str, Any], block: Mapping[st
         schedule = _schedule(block.get("schedule"), value)
     may_ask = block.get("approve") or block.get("approve_above") is not None
     successors = {**_REPLAY_SUCCESSORS, **(_CANARY_SUCCESSORS if may_ask else {})}
+    if block.get("results_to") is not None:
+        successors |= {"replay": ["report", "results"], "results": []}
     times = {"start_date": start or dt.datetime(2020, 1, 1, tzinfo=_zone(value)), "catchup": catchup}
     return _placeholder(dag_id, value, faults, successors, schedule=schedule, **times)
 

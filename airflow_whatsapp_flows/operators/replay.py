@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from airflow.sdk import Context
 
-from airflow_whatsapp_flows.flow.format.replay import OnChanged
+from airflow_whatsapp_flows.flow.format.replay import Empty, OnChanged
 from airflow_whatsapp_flows.operators.arguments import check_choice, take_either
 from airflow_whatsapp_flows.operators.dated_templates import DatedTemplates
 from airflow_whatsapp_flows.operators.failures import TaskFailureError
@@ -49,6 +49,7 @@ class ReplayTask(DatedTemplates):
         send: ``failed`` or ``all``: which actions to send if a response has recorded results.
         on_changed: ``reject`` a response whose id was sent with different content (default), or ``update``: send it
             under new keys once the outcome of all earlier requests is known.
+        empty: ``fail`` if the source has no rows, or ``ok``: don't report it. Default: a warning.
         rate: requests per second for each host, or an object of host to requests per second (templated).
         concurrency: maximum concurrent requests.
         chunk_size: contacts in one chunk.
@@ -89,6 +90,7 @@ class ReplayTask(DatedTemplates):
         limit: int | str | None = None,
         send: str | None = None,
         on_changed: OnChanged | None = None,
+        empty: Empty | None = None,
         rate: float | str | Mapping[str, float | str] | None = None,
         concurrency: int | None = None,
         chunk_size: int | None = None,
@@ -104,6 +106,8 @@ class ReplayTask(DatedTemplates):
             check_choice("send", send, ("failed", "all"))
         if on_changed is not None:
             check_choice("on_changed", on_changed, get_args(OnChanged))
+        if empty is not None:
+            check_choice("empty", empty, get_args(Empty))
         self.flow = flow
         self.source = source
         self.replay_id = replay_id
@@ -118,6 +122,7 @@ class ReplayTask(DatedTemplates):
             source_format=source_format,
             send=send,
             on_changed=on_changed,
+            empty=empty,
             concurrency=concurrency,
             chunk_size=chunk_size,
             max_failures=max_failures,

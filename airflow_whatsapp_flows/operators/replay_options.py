@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airflow_whatsapp_flows.flow.format.replay import OnChanged
+from airflow_whatsapp_flows.flow.format.replay import Empty, OnChanged
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.replay.option_checks import HandledErrors, check_concurrency, check_rate
 
@@ -43,6 +43,7 @@ class ReplayOptions:
         limit: maximum number of rows.
         send: ``failed`` or ``all``.
         on_changed: ``reject`` or ``update``.
+        empty: ``fail`` or ``ok``.
         rate: requests per second for each host, or by host.
         concurrency: maximum concurrent requests.
         chunk_size: contacts of one chunk.
@@ -65,6 +66,7 @@ class ReplayOptions:
     limit: int | None = None
     send: str | None = None
     on_changed: OnChanged | None = None
+    empty: Empty | None = None
     rate: float | Mapping[str, float] | None = None
     concurrency: int | None = None
     chunk_size: int | None = None

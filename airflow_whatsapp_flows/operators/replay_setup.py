@@ -82,6 +82,7 @@ class ReplaySetup:
             force=options.force,
             accept_changed_flow=options.accept_changed_flow,
             on_changed=self.on_changed,
+            empty=options.empty,
             cursor=self.cursor,
         )
         return create_or_resume_replay(ledger, request, on_rows)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from airflow_whatsapp_flows.errors import ReplayError
-from airflow_whatsapp_flows.flow.format.replay import OnChanged
+from airflow_whatsapp_flows.flow.format.replay import Empty, OnChanged
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.run_terms import WATERMARK
 from airflow_whatsapp_flows.ledger.claims import exclusive
@@ -29,7 +29,7 @@ from airflow_whatsapp_flows.ledger.watermarks import CURSOR, WatermarkMove
 from airflow_whatsapp_flows.replay.cursor import ReplayCursor
 from airflow_whatsapp_flows.replay.renames import load_step_identities
 from airflow_whatsapp_flows.replay.snapshot import Snapshot
-from airflow_whatsapp_flows.replay.source_warnings import SourceWarnings
+from airflow_whatsapp_flows.replay.source_warnings import SourceWarnings, empty_means, rows_or_error
 from airflow_whatsapp_flows.replay.sources import Source, SourceSpec, display_location
 from airflow_whatsapp_flows.replay.sources.parameters import parameters_of
 
@@ -65,6 +65,7 @@ class ReplayRequest:
         accept_changed_flow: whether a replay may continue with another version of its flow.
         on_changed: what to do with a response whose id is known with different content: ``reject`` or ``update``.
         cursor: from where the source is read; ``None`` to read all of it.
+        empty: what a source without rows means; by default a warning.
     """
 
     flow: Flow
@@ -79,6 +80,7 @@ class ReplayRequest:
     accept_changed_flow: bool = False
     on_changed: OnChanged = "reject"
     cursor: ReplayCursor | None = None
+    empty: Empty | None = None
 
     @property
     def move(self) -> Callable[[bool], WatermarkMove] | None:
@@ -134,8 +136,9 @@ def create_or_resume_replay(
                 ledger, replay, request.chunk_size, request.force, request.limit, on_rows, source_warnings.check,
                 request.flow.identity, request.on_changed, request.move,
             )  # fmt: skip
-            taken = snapshot.take(request.source)
-            warnings = source_warnings.warnings(taken, request.source.ignored_columns)
+            empty = empty_means(request.flow, request.empty)
+            taken = snapshot.take(rows_or_error(request.source, empty))
+            warnings = source_warnings.warnings(taken, request.source.ignored_columns, empty)
             note_snapshot(ledger, replay.no, [*warnings, *request.cursor_warnings], snapshot.changed)
         else:
             _check_same(replay, request, flow)

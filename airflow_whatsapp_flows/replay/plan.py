@@ -37,7 +37,7 @@ from airflow_whatsapp_flows.replay.rates import rate_for
 from airflow_whatsapp_flows.replay.renames import check_names, load_step_identities
 from airflow_whatsapp_flows.replay.run_settings import RunSettings
 from airflow_whatsapp_flows.replay.snapshot import ReadRow, classify_row, read_row, size_of_row
-from airflow_whatsapp_flows.replay.source_warnings import SourceWarnings
+from airflow_whatsapp_flows.replay.source_warnings import SourceWarnings, empty_means, rows_or_error
 from airflow_whatsapp_flows.replay.sources import Row
 from airflow_whatsapp_flows.sender import RequestSender
 
@@ -192,7 +192,8 @@ class _Planner:
         if self._ledger is not None:
             with self._ledger.read() as connection:
                 self._steps = step_identities(connection, self._request.flow, self._request.renamed)
-        rows = islice(self._request.rows, self._request.limit)
+        empty = empty_means(self._request.flow, None)
+        rows = islice(rows_or_error(self._request.rows, empty), self._request.limit)
         source_warnings = SourceWarnings(self._request.flow)
         with closing(SeenRows()) as seen:
             for batch in batches(map(read_row, rows), _BATCH, size_of_row):
@@ -204,7 +205,7 @@ class _Planner:
         if self._ledger is not None and not self._request.run.force:
             check_names(self._ledger, self._request.flow, self._names, self._request.renamed)
         ignored = getattr(self._request.rows, "ignored_columns", ())
-        self.plan.warnings = source_warnings.warnings(self.plan.rows, ignored)
+        self.plan.warnings = source_warnings.warnings(self.plan.rows, ignored, empty)
         reading = getattr(self._request.rows, "cursor_reading", None)
         self.plan.warnings += [] if reading is None else reading.warnings()
 

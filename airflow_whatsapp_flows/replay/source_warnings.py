@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
+from airflow_whatsapp_flows.flow.format.replay import Empty
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
+from airflow_whatsapp_flows.replay.sources import Row
 
 _SHOWN = 5  # names
 _KEPT = 1000  # names: memory does not grow with the number of rows
@@ -39,14 +42,15 @@ class SourceWarnings:
             self._rows += 1
             self._names.update(name for name in strange if name in self._names or len(self._names) < _KEPT)
 
-    def warnings(self, rows: int, ignored_columns: Iterable[str]) -> list[str]:
+    def warnings(self, rows: int, ignored_columns: Iterable[str], empty: Empty | None = None) -> list[str]:
         """Return the warnings, one sentence each.
 
         Args:
             rows: number of rows in the source.
             ignored_columns: names of columns that are not read.
+            empty: what a source without rows means; by default a warning.
         """
-        found = [] if rows else ["0 responses: the source has no rows, so there is nothing to send"]
+        found = [] if rows or empty == "ok" else ["0 responses: the source has no rows, so there is nothing to send"]
         if self._rows:
             has = "1 response names a step" if self._rows == 1 else f"{self._rows:,} responses name steps"
             found.append(
@@ -70,3 +74,30 @@ def _join(texts: Iterable[str]) -> str:
     listed = list(texts)
     more = len(listed) - _SHOWN
     return ", ".join(listed[:_SHOWN]) + (f", and {more:,} more" if more > 0 else "")
+
+
+def empty_means(flow: Flow, given: Empty | None) -> Empty | None:
+    """Return what a source without rows means: as given, or else as the flow says."""
+    return given or (flow.replay.empty if flow.replay else None)
+
+
+def rows_or_error(rows: Iterable[Row], empty: Empty | None) -> Iterator[Row]:
+    """Iterate over the rows of a source.
+
+    Args:
+        rows: of the source.
+        empty: what a source without rows means.
+
+    Raises:
+        SourceError: there are none, and that is an error; raised before anything of the replay counts.
+    """
+    found = False
+    for row in rows:
+        found = True
+        yield row
+    if empty == "fail" and not found:
+        name = getattr(rows, "name", "the source")
+        raise SourceError(
+            f"{name}: 0 responses, and `empty` is 'fail'; nothing was recorded: check the source and its query, then "
+            "run this again; or set `empty` to 'ok' if having none is normal"
+        )

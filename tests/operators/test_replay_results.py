@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, Asset
 
-from airflow_whatsapp_flows import WhatsAppReplayOperator, build_replay_dag
+from airflow_whatsapp_flows import WhatsAppReplayOperator, build_replay_dag, load_dags
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.clearing import run_again
@@ -215,6 +215,12 @@ class TestReplayDag:
         run = run_dag(self.build(responses, results_to=f"{tmp_path}/{{{{ run.run_id }}}}.csv"))
         assert run.states["results"] == "success", run.states
         assert (tmp_path / f"{run.run_id}_contacts.csv").exists()
+
+    def test_the_placeholder_of_a_broken_flow_has_it_too(self, tmp_path: Path) -> None:
+        broken = flow({**CREATE, "type": "nonsense"}, replay={"results_to": TABLE}, id="broken")
+        (tmp_path / "broken.json").write_text(json.dumps(broken), encoding="utf-8")
+        dag = load_dags(tmp_path)["broken__replay"]
+        assert dag.get_task("results").upstream_task_ids == {"replay"}
 
     def test_there_is_no_such_task_without_results_to(self, responses: Path) -> None:
         dag = build_replay_dag(load_flow(flow(CREATE, replay={"source": str(responses)})))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,15 +15,19 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from airflow.sdk import DAG
+from airflow.providers.common.sql.hooks.sql import DbApiHook
+from airflow.sdk import DAG, Connection
 from airflow.sdk.io import fs as airflow_storages
 from airflow.sdk.io import store as airflow_stores
+from cryptography import x509
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_whatsapp_flows import WhatsAppReplayOperator, build_replay_dag
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from tests.airflow_runs import run_dag
 from tests.operators.one_action import Failures, new_dag_id
+from tests.servers.certificates import make_certificate
+from tests.servers.postgres import NoPostgresError, find_programs, running_postgres, server_user
 from tests.servers.recording import RecordingServer
 
 pytestmark = pytest.mark.usefixtures("airflow")
@@ -118,6 +125,101 @@ class TestPostgres:
         state, message = run(source="warehouse", query="SELECT * FROM absent")
         assert (state, server.received) == ("failed", [])
         assert 'the query cannot be run: relation "absent" does not exist' in message
+
+
+class TestPostgresWithTls:
+    """A server that refuses connections without TLS."""
+
+    @pytest.fixture(autouse=True)
+    def _server(self, tmp_path: Path, connect: Connect) -> Iterator[None]:
+        pytest.importorskip("airflow.providers.postgres", reason="apache-airflow-providers-postgres is not installed")
+        try:
+            find_programs()
+        except NoPostgresError as missing:
+            pytest.skip(str(missing))
+        folder = Path(tempfile.mkdtemp(prefix="whatsapp-flows-tls-"))  # that the server's user can read
+        folder.chmod(0o755)
+        made = make_certificate(folder, x509.DNSName("localhost"))
+        other = tmp_path / "other"
+        other.mkdir()
+        self.authorities = made.authorities
+        self.other_authorities = make_certificate(other, x509.DNSName("localhost")).authorities
+        key, rules = Path(made.key), folder / "pg_hba.conf"
+        rules.write_text("hostssl all all 127.0.0.1/32 trust\nhostnossl all all all reject\n", encoding="utf-8")
+        key.chmod(0o600)
+        if os.geteuid() == 0:
+            os.chown(key, server_user().pw_uid, server_user().pw_gid)
+        settings = {"ssl": "on", "ssl_cert_file": made.certificate, "ssl_key_file": made.key, "hba_file": str(rules)}
+        with running_postgres(settings=settings) as server:
+            where = {"host": "localhost", "port": server.port, "login": "postgres", "schema": "postgres"}
+            self.define = lambda **extra: connect("warehouse", "postgres", **where, password="s3cr3t-pw", extra=extra)
+            address = f"host=localhost port={server.port} user=postgres dbname=postgres sslmode=require"
+            self.session = lambda: psycopg.connect(address, autocommit=True)
+            with self.session() as session:
+                session.execute("CREATE TABLE people (id text, phone text, name text)")
+                session.execute("INSERT INTO people VALUES ('a', '+525550000001', 'Ana')")
+            yield
+        shutil.rmtree(folder)
+
+    def test_the_certificate_is_verified_for_reading_and_for_results(self, server: RecordingServer) -> None:
+        table = {"connection": "warehouse", "table": "sync_log"}
+        self.define(sslmode="verify-full", sslrootcert=self.authorities)
+        assert run(source="warehouse", query=PEOPLE, results_to=table, replay_id="one")[0] == "success"
+        with self.session() as session:
+            assert session.execute("SELECT state FROM sync_log_contacts").fetchall() == [("completed",)]
+
+        self.define(sslmode="verify-full", sslrootcert=self.other_authorities)
+        state, message = run(source="warehouse", query=PEOPLE, replay_id="two")
+        assert (state, len(server.received)) == ("failed", 1)
+        assert "the database of the connection 'warehouse' cannot be reached" in message
+        assert "certificate verify failed" in message
+        assert "s3cr3t-pw" not in message
+        self.define(sslmode="disable")
+        assert "cannot be reached" in run(source="warehouse", query=PEOPLE, replay_id="two")[1]
+
+        self.define(sslmode="verify-full", sslrootcert=self.authorities)
+        assert run(source="warehouse", query=PEOPLE, replay_id="two")[0] == "success", "nothing blocks the next try"
+
+
+class TestDuckDB:
+    """A database without a provider for Airflow 3: its hook is the smallest there can be."""
+
+    @pytest.fixture(autouse=True)
+    def _people(self, tmp_path: Path, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed")
+        self.file = str(tmp_path / "people.duckdb")
+        with self.duckdb.connect(self.file) as people:
+            people.execute("CREATE TABLE people (id TEXT, phone TEXT, name TEXT)")
+            people.execute("INSERT INTO people VALUES ('a', '+525550000001', 'Ana'), ('b', '+525550000002', 'Bo')")
+        connect("warehouse", "duckdb", host=self.file)
+
+        class DuckDBHook(DbApiHook):
+            conn_name_attr = "duckdb_conn_id"
+
+            def get_conn(self) -> Any:
+                return duckdb_of(self.connection.host)
+
+        duckdb_of = self.duckdb.connect
+        monkeypatch.setattr(Connection, "get_hook", lambda self: DuckDBHook(duckdb_conn_id=self.conn_id))
+
+    def test_is_read_and_gets_the_results(self, server: RecordingServer) -> None:
+        query = PEOPLE.replace("ORDER", "WHERE id <= :last ORDER")
+        table = {"connection": "warehouse", "table": "sync_log"}
+        assert run(source="warehouse", query=query, parameters={"last": "b"}, results_to=table) == ("success", "")
+        assert names(server) == ["Ana", "Bo"]
+        with self.duckdb.connect(self.file) as people:
+            assert people.execute("SELECT state, count(*) FROM sync_log GROUP BY ALL").fetchall() == [("completed", 2)]
+
+    def test_a_table_that_is_missing_is_named(self, server: RecordingServer) -> None:
+        state, message = run(source="warehouse", query="SELECT * FROM absent")
+        assert (state, server.received) == ("failed", [])
+        assert "the query cannot be run: Catalog Error: Table with name absent does not exist" in message
+
+
+def test_a_connection_that_is_absent_is_named(server: RecordingServer) -> None:
+    state, message = run(source="warehouse", query=PEOPLE)
+    assert state == "failed"
+    assert "there is no Airflow connection 'warehouse'; create it, or use another one" in message
 
 
 class TestSqlite:

@@ -175,7 +175,12 @@ def _user_options(home: Path) -> list[str]:
     """Options to run PostgreSQL as another user if this process is root's."""
     if os.geteuid() != 0:
         return []
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    user = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
+    user = server_user()
     os.chown(home, user.pw_uid, user.pw_gid)
     return ["--user", str(user.pw_uid), "--group", str(user.pw_gid)]
+
+
+def server_user() -> pwd.struct_passwd:
+    """The user that runs PostgreSQL if this process is root's."""
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return pwd.getpwnam("postgres" if "postgres" in names else "nobody")

@@ -12,6 +12,8 @@ MAX_RATE = 100_000
 
 OnChanged = Literal["reject", "update"]
 """What to do with a response whose id is known with different content."""
+Empty = Literal["fail", "ok"]
+"""What a source without rows means."""
 Rate = Annotated[float, Meta(gt=0, le=MAX_RATE)]
 HostRates = dict[Annotated[str, Meta(min_length=1, max_length=255)], Rate]
 RateOrRates = Annotated[HostRates | Rate, ByJsonType("object", "number")]
@@ -185,4 +187,7 @@ class ReplayFormat(FormatModel, frozen=True, kw_only=True):
             description="where the results of a replay's DAG are written: a table; or a .jsonl, .csv, or .parquet "
             "file, a template of the run's terms"
         ),
+    ] = None
+    empty: Annotated[
+        Empty | None, Meta(description="what a source without rows means: an error, or nothing; default: a warning")
     ] = None

@@ -59,7 +59,7 @@ EVERYTHING: dict[str, Any] = {
             "on_timeout": "reject", "canary": 50,
         },
         "cursor": "updated_at", "cursor_overlap": 600.5,
-        "results_to": {"connection": "warehouse", "table": "crm.sync_log"},
+        "results_to": {"connection": "warehouse", "table": "crm.sync_log"}, "empty": "ok",
     },
     "airflow": {
         "start_date": "2026-01-01", "catchup": False, "tags": ["a"], "owner": "b", "pool": "c", "doc_md": "d",
