@@ -93,6 +93,7 @@ fuzz: setup ## the fuzzing tests, with fifty times as many examples; FUZZ_FACTOR
 benchmark: setup ## ratios within one run; prints a table
 	$(RUN) benchmarks/operator.py
 	$(RUN) benchmarks/replay.py
+	$(RUN) benchmarks/cursor.py
 	$(RUN) benchmarks/large_ledger.py
 	$(RUN) benchmarks/pages.py
 	$(RUN) benchmarks/mapped.py

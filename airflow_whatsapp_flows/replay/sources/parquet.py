@@ -80,10 +80,12 @@ class Parquet:
         """Yield rows in batches, smaller if rows are long."""
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         longest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
-        for batch in file.iter_batches(_batch_size(longest), columns=names):
-            size = _batch_size(batch.nbytes // max(1, batch.num_rows))  # the file's own sizes are of encoded values
-            for start in range(0, batch.num_rows, size):
-                yield batch.slice(start, size)
+        # One group after the other, by one thread: otherwise memory grows with their number.
+        for group in range(file.metadata.num_row_groups):
+            for batch in file.iter_batches(_batch_size(longest), [group], columns=names, use_threads=False):
+                size = _batch_size(batch.nbytes // max(1, batch.num_rows))  # the file's own sizes are of encoded values
+                for start in range(0, batch.num_rows, size):
+                    yield batch.slice(start, size)
 
     def _columns(self, schema: Any, name: str) -> tuple[Column, ...]:
         types = self._arrow.types
