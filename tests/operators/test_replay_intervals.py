@@ -17,10 +17,11 @@ from airflow_whatsapp_flows import WhatsAppReplayOperator, build_replay_dag
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.replays import list_replays
-from tests.airflow_runs import FinishedRun, _quiet, _sync_to_database, run_dag
+from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.clearing import run_cleared
 from tests.operators.flows import action, flow
 from tests.operators.one_action import Failures, new_dag_id
+from tests.operators.starting import start_runs
 from tests.servers.recording import Answer, RecordingServer
 
 pytestmark = pytest.mark.usefixtures("airflow")
@@ -54,33 +55,6 @@ def dag_of(source: str, **replay: Any) -> tuple[DAG, Failures]:
     return dag, failures
 
 
-def start_runs(dag: DAG, hours: int) -> list[str]:
-    """Create the runs of the first hours as the scheduler and a backfill do; returns their ids."""
-    from airflow.models.serialized_dag import SerializedDagModel
-    from airflow.utils.session import create_session
-    from airflow.utils.types import DagRunTriggeredByType, DagRunType
-
-    with _quiet(), create_session() as session:
-        _sync_to_database(dag)
-        stored = SerializedDagModel.get_dag(dag.dag_id)
-        infos = list(stored.iter_dagrun_infos_between(START, START + dt.timedelta(hours=hours - 1)))
-        assert [info.data_interval.start for info in infos] == [
-            START + number * dt.timedelta(hours=1) for number in range(hours)
-        ]
-        for info in infos:
-            stored.create_dagrun(
-                run_id=f"scheduled__{info.logical_date.isoformat()}",
-                logical_date=info.logical_date,
-                data_interval=(info.data_interval.start, info.data_interval.end),
-                run_after=info.run_after,
-                run_type=DagRunType.SCHEDULED,
-                triggered_by=DagRunTriggeredByType.TEST,
-                state="running",
-                session=session,
-            )
-        return [f"scheduled__{info.logical_date.isoformat()}" for info in infos]
-
-
 def run_to_end(dag: DAG, run_id: str) -> FinishedRun:
     return run_cleared(dag, run_id, [])
 
@@ -92,7 +66,7 @@ def count_sent(server: RecordingServer) -> Counter[int]:
 def test_each_run_sends_the_rows_of_its_interval_once(server: RecordingServer, leads: Path, url: str) -> None:
     """Three hours: the source is gone in the second one, and a contact is refused in the third."""
     dag, failures = dag_of(f"sqlite:///{leads}", query=QUERY, schedule="@hourly")
-    first, second, third = start_runs(dag, 3)
+    first, second, third = start_runs(dag, START, dt.timedelta(hours=1), 3)
     assert run_to_end(dag, first).state == "success"
     assert count_sent(server) == dict.fromkeys(range(4), 1)
 

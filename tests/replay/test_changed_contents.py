@@ -104,3 +104,34 @@ def test_replays_a_changing_day_with_kills_and_a_dag_run(
         assert set(third.states()) == {"completed", "skipped"}
         assert third.states()["completed"] == TOTAL // 10
         assert third.broken_promises(kills=first.kills + second.kills + third.kills, contents=day.hashes) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shape", [KEYED, IDEMPOTENT])
+def test_replays_only_changes_with_kills(tmp_path: Path, shape: str) -> None:
+    """Rows that only look changed are not sent, whenever a process dies; of others the CRM has the newest content."""
+    chance, day, keys = random.Random(14), Day(), {"on_changed": "update", "send_when": "changed"}
+    with running_crm(tmp_path / "crm.log", dedupe=shape == KEYED) as crm:
+
+        def replay(number: int) -> Run:
+            run = Run(
+                tmp_path / f"{number}", crm, sqlite_url(tmp_path), shape, total=TOTAL, replay_id=f"day-{number}",
+                begin={"on_changed": "update"}, flow_keys={"replay": keys},
+            )  # fmt: skip
+            # No request has the version of a row.
+            run.write_responses({**one, "contact": {**one["contact"], "version": number}} for one in day.rows)
+            return run
+
+        first = replay(1)
+        first.kill_until_done(2, chance, 60)
+        day.change(chance.sample(range(TOTAL), TOTAL // 10), "second")
+        second = replay(2)
+        second.kill_until_done(2, chance, 10)
+        third = replay(3)
+        ended = third.finish()
+
+        assert first.states() == {"completed": TOTAL}
+        assert second.states() == {"completed": TOTAL // 10, "skipped": TOTAL - TOTAL // 10}
+        assert (ended.told["requests"], third.states()) == (0, {"skipped": TOTAL})
+        kills = first.kills + second.kills
+        assert second.broken_promises(kills=kills, contents=day.hashes) == []
