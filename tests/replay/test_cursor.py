@@ -29,7 +29,7 @@ from airflow_whatsapp_flows.replay.sources.cursor import CursorReading
 from tests.replay.runs import sqlite_url
 from tests.replay.sources.reading import FLOW
 
-OVERLAP = 10
+OVERLAP = 3
 KEY = CursorKey(FLOW.id, "a table", "at")
 
 
@@ -40,8 +40,8 @@ class Table:
     now: int = 100
     versions: list[tuple[int, int, int, int]] = field(default_factory=list)  # id, version, at, committed
 
-    def change(self, row: int, late: int) -> None:
-        self.now += 1
+    def change(self, row: int, late: int, gap: int = 0) -> None:
+        self.now += 1 + gap
         self.versions.append((row, len(self.versions), self.now, self.now + late))
 
     def visible(self) -> dict[int, tuple[int, int]]:
@@ -89,7 +89,7 @@ def snapshot_versions(ledger: Ledger) -> set[tuple[str, int]]:
     return {(one["id"], one["contact"]["meta"]["version"]) for one in responses}
 
 
-CHANGE = st.tuples(st.just("change"), st.integers(0, 5), st.integers(0, OVERLAP))
+CHANGE = st.tuples(st.just("change"), st.integers(0, 5), st.integers(0, OVERLAP), st.integers(0, 9))
 STEPS = st.lists(
     st.one_of(
         CHANGE,
