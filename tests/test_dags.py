@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
+import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +18,7 @@ from tests.airflow_runs import FinishedRun, run_dag
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DAGS = REPOSITORY / "dags"
+REPLAYED = {f"{name}__replay" for name in ("campaign_leads", "customer_sync", "loyalty_tiers")}
 FLOWS = sorted(path.stem for path in (DAGS / "flows").glob("*.json"))
 sys.path.insert(0, str(REPOSITORY / "docker"))
 
@@ -73,7 +77,7 @@ def test_every_example_dag_file_loads_without_an_import_error(dag_bag: Any) -> N
 
 
 def test_every_flow_file_has_its_dags(dag_bag: Any) -> None:
-    assert set(dag_bag.dags) == {*FLOWS, "campaign_leads__replay", "lead_by_hand"}
+    assert set(dag_bag.dags) == {*FLOWS, *REPLAYED, "lead_by_hand", "customer_mart"}
 
 
 def test_every_dag_file_passes_airflows_safe_mode() -> None:
@@ -305,6 +309,51 @@ def test_the_recorded_responses_of_a_campaign_are_replayed(
     assert (report["total"], report["completed"]) == (20, 20)
     sent = [dict(entry["headers"])["idempotency-key"] for entry in crm.get("/_requests").json() if entry["applied"]]
     assert len(sent) == len(set(sent)) == 20
+
+
+def test_an_approved_canary_of_customers_is_sent_before_the_others(
+    dag_bag: Any, crm: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.providers.standard.operators.hitl import ApprovalOperator
+
+    sent: list[int] = []
+
+    def approve(task: Any, context: Any) -> Any:
+        sent.append(len(log(crm)))
+        event = {"chosen_options": ["Approve"], "params_input": {}, "responded_by_user": None}
+        return task.execute_complete(context, {**event, "responded_at": dt.datetime.now(dt.timezone.utc)})
+
+    monkeypatch.setattr(ApprovalOperator, "execute", approve)
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", f"sqlite:///{tmp_path / 'ledger.db'}")
+
+    finished = run(dag_bag, "loyalty_tiers__replay", {})
+
+    assert finished.state == "success"
+    assert (sent, len(log(crm))) == ([0, 5], 20)
+
+
+def test_a_table_that_is_built_is_sent_by_the_replay_that_its_asset_starts(
+    dag_bag: Any, crm: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", f"sqlite:///{tmp_path / 'ledger.db'}")
+    warehouse = {"conn_type": "sqlite", "host": str(tmp_path / "warehouse.db")}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(warehouse))
+    with sqlite3.connect(tmp_path / "warehouse.db") as connection:
+        connection.execute("CREATE TABLE orders (customer TEXT, phone TEXT, name TEXT)")
+        rows = [(f"c-{number % 3}", f"+52551000000{number % 3}", "Ana") for number in range(6)]
+        connection.executemany("INSERT INTO orders VALUES (?, ?, ?)", rows)
+    connection.close()
+    mart, replay = dag_bag.dags["customer_mart"], dag_bag.dags["customer_sync__replay"]
+
+    assert run(dag_bag, "customer_mart", {}).state == "success"
+    assert {asset.uri for asset in mart.get_task("build_customers").outlets} == {
+        asset.uri for asset in replay.timetable.asset_condition.objects
+    }
+    finished = run(dag_bag, "customer_sync__replay", {})
+
+    assert finished.state == "success"
+    assert len(log(crm)) == finished.result("report")["completed"] == 3
 
 
 class TestLeadByHand:

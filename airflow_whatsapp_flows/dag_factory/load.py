@@ -36,7 +36,9 @@ _SLOWEST = 3
 _Build = Callable[[Flow], DAG]
 
 
-def load_dags(folder: str | Path = "flows", *, notifiers: Sequence[Any] = ()) -> dict[str, DAG]:
+def load_dags(
+    folder: str | Path = "flows", *, notifiers: Sequence[Any] = (), on_deadline: Any = None
+) -> dict[str, DAG]:
     """Build a DAG from every flow file of a folder, and a second one, ``<id>__replay``, for a flow with a ``replay``.
 
     A file with faults does not affect the others. Its faults are logged, and :func:`raise_faults` in a separate DAG
@@ -49,13 +51,15 @@ def load_dags(folder: str | Path = "flows", *, notifiers: Sequence[Any] = ()) ->
     Args:
         folder: contains ``<flow id>.json`` files; a relative path is relative to the calling file.
         notifiers: Airflow notifiers that tell people that the approval of a replay waits for an answer.
+        on_deadline: Airflow's callback for a run of a replay that misses its deadline, as for
+            :func:`build_replay_dag`.
 
     Returns:
         DAG id to DAG, for ``globals().update(…)``.
     """
     caller = sys._getframe(1).f_globals
     found = _folder(folder, caller)
-    build_replay = partial(build_replay_dag, notifiers=notifiers)
+    build_replay = partial(build_replay_dag, notifiers=notifiers, on_deadline=on_deadline)
     wanted = (get_parsing_context().dag_id or "").removesuffix(REPLAY_SUFFIX)
     if wanted:
         # A worker needs one DAG, and a file is named after its DAG: the others are not opened.

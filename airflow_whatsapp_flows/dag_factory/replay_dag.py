@@ -8,6 +8,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG, BaseOperator
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from airflow_whatsapp_flows.dag_factory.airflow_block import (
     assets,
@@ -29,10 +31,12 @@ from airflow_whatsapp_flows.dag_factory.approval import (
 from airflow_whatsapp_flows.dag_factory.replay_params import RETRY, build_replay_params
 from airflow_whatsapp_flows.dag_factory.schedule import build_schedule
 from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX, replay_of_run
+from airflow_whatsapp_flows.flow.durations import parse_duration
 from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.format.replay import ScheduleFormat
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.run_schedule import catches_up
+from airflow_whatsapp_flows.operators.deadline import report_missed_deadline
 from airflow_whatsapp_flows.operators.replay import WhatsAppReplayOperator
 from airflow_whatsapp_flows.operators.replay_approval import ReplayApprovalOperator, ReplayCanaryApprovalOperator
 from airflow_whatsapp_flows.operators.replay_canary import ReplayCanaryOperator
@@ -82,7 +86,7 @@ _RETRY_ARGS: dict[str, Any] = {
 }
 
 
-def build_replay_dag(flow: Flow, *, notifiers: Sequence[Any] = ()) -> DAG:
+def build_replay_dag(flow: Flow, *, notifiers: Sequence[Any] = (), on_deadline: Any = None) -> DAG:
     """Build the DAG ``<id>__replay`` of a flow.
 
     A run takes the snapshot of the source, asks for approval if the flow says so, sends the canary that was chosen and
@@ -92,6 +96,8 @@ def build_replay_dag(flow: Flow, *, notifiers: Sequence[Any] = ()) -> DAG:
     Args:
         flow: usually with a ``replay``; without one, the source must be set when the DAG is triggered.
         notifiers: Airflow notifiers that tell people that an approval waits for an answer.
+        on_deadline: Airflow's ``AsyncCallback`` or ``SyncCallback`` for a run that misses ``replay.deadline``. Default:
+            a line in the triggerer's log.
 
     Raises:
         FlowFileError: its schedule is invalid, or a package that it needs is not installed.
@@ -108,6 +114,7 @@ def build_replay_dag(flow: Flow, *, notifiers: Sequence[Any] = ()) -> DAG:
         tags=tags(flow, "replay"),
         default_args=default_args(flow),
         doc_md=f"Sends recorded responses through the WhatsApp flow `{flow.id}`.",
+        deadline=_deadline(flow, block, on_deadline),
         render_template_as_native_obj=False,
         auto_register=False,
     ) as dag:
@@ -186,6 +193,18 @@ def _results_task(flow: Flow, replay_id: str) -> ReplayResultsOperator:
         trigger_rule="all_done",
         doc_md=_DOCS["results"],
         **_RETRY_ARGS,
+    )
+
+
+def _deadline(flow: Flow, block: ReplayFormat, callback: Any) -> DeadlineAlert | None:
+    if block.deadline is None:
+        return None
+    told = {"flow_id": flow.id, "allowed": block.deadline}
+    return DeadlineAlert(
+        # Airflow computes a deadline when a run is queued, long before the plan of the run is known.
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=parse_duration(block.deadline),
+        callback=callback or AsyncCallback(report_missed_deadline, kwargs=told),
     )
 
 

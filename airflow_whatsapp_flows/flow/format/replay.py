@@ -191,3 +191,7 @@ class ReplayFormat(FormatModel, frozen=True, kw_only=True):
     empty: Annotated[
         Empty | None, Meta(description="what a source without rows means: an error, or nothing; default: a warning")
     ] = None
+    deadline: Annotated[
+        Annotated[str, Meta(pattern=PATTERN)] | None,
+        Meta(description="how long a run of the replay's DAG may take until Airflow reports it, such as 30m"),
+    ] = None

@@ -118,6 +118,7 @@ def check_replay(replay: object) -> list[FlowFault]:
         found.append(("'approve' is false, but 'approve_above' asks: remove one of them", ("replay", "approve")))
     if isinstance(approve, dict):
         found += _check_approval(approve)
+    found += _check_duration(replay.get("deadline"), ("replay", "deadline"))
     limits = ("max_failures", "max_handled_errors")
     if replay.get("fail_when") == "budget" and all(replay.get(limit) is None for limit in limits):
         message = (
@@ -129,15 +130,19 @@ def check_replay(replay: object) -> list[FlowFault]:
 
 def _check_approval(approve: dict[str, Any]) -> Iterable[tuple[str, Path]]:
     timeout = approve.get("timeout")
-    if isinstance(timeout, str):
-        try:
-            parse_duration(timeout)
-        except ValueError as error:
-            yield str(error), ("replay", "approve", "timeout")
-    elif approve.get("on_timeout") is not None:
+    yield from _check_duration(timeout, ("replay", "approve", "timeout"))
+    if timeout is None and approve.get("on_timeout") is not None:
         yield "'on_timeout' needs a 'timeout', such as '4h'", ("replay", "approve", "on_timeout")
     if approve.get("smtp_connection") is not None and not approve.get("emails"):
         yield "'smtp_connection' needs 'emails': who is told", ("replay", "approve", "smtp_connection")
+
+
+def _check_duration(written: object, path: Path) -> Iterable[tuple[str, Path]]:
+    if isinstance(written, str):
+        try:
+            parse_duration(written)
+        except ValueError as error:
+            yield str(error), path
 
 
 def _check_run_terms(replay: dict[str, Any]) -> list[FlowFault]:

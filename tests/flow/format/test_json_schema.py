@@ -58,6 +58,7 @@ EVERYTHING: dict[str, Any] = {
             "users": ["ana"], "emails": ["ops@example.com"], "smtp_connection": "smtp_default", "timeout": "4h",
             "on_timeout": "reject", "canary": 50,
         },
+        "deadline": "PT1H30M",
         "cursor": "updated_at", "cursor_overlap": 600.5,
         "results_to": {"connection": "warehouse", "table": "crm.sync_log"}, "empty": "ok",
     },

@@ -303,6 +303,11 @@ def test_a_flow_configures_its_replay() -> None:
         "quiet_hours": {"start": "21:00", "end": "08:00"},
         "effects": False,
         "approve": True,
+        "cursor": None,
+        "cursor_overlap": None,
+        "results_to": None,
+        "empty": None,
+        "deadline": "30m",
     }
     loaded = flow_of(action(), replay=replay).replay
     assert loaded is not None
