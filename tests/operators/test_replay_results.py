@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import sqlite3
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from airflow.sdk import DAG, Asset
 
@@ -18,6 +20,7 @@ from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.clearing import run_again
 from tests.operators.flows import action, flow, write_responses
 from tests.operators.one_action import Failures, new_dag_id
+from tests.servers.postgres import PostgresServer
 from tests.servers.recording import Answer, RecordingServer
 
 pytestmark = pytest.mark.usefixtures("airflow")
@@ -225,3 +228,38 @@ class TestReplayDag:
     def test_there_is_no_such_task_without_results_to(self, responses: Path) -> None:
         dag = build_replay_dag(load_flow(flow(CREATE, replay={"source": str(responses)})))
         assert list(dag.task_dict) == ["plan", "approve", "replay", "report"]
+
+
+@pytest.mark.long
+def test_an_hourly_sync_of_postgresql_logs_each_hour_in_its_warehouse(
+    server: RecordingServer, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("airflow.providers.postgres", reason="apache-airflow-providers-postgres is not installed")
+    url = postgres.create_database().replace("+psycopg", "")
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", url)
+    start = dt.datetime(2026, 11, 20, 6, tzinfo=dt.timezone.utc)
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute("CREATE SCHEMA crm; CREATE TABLE leads (id text, phone text, updated_at timestamptz)")
+        for number in range(8):  # four an hour
+            row = (f"r-{number}", f"+52555000{number:04}", start + number * dt.timedelta(minutes=15))
+            session.execute("INSERT INTO leads VALUES (%s, %s, %s)", row)
+    query = (
+        'SELECT id, phone AS "contact.phone" FROM leads '
+        "WHERE updated_at >= :data_interval_start AND updated_at < :data_interval_end"
+    )
+    log = {"connection": "warehouse", "table": "crm.lead_sync"}
+    replay = {"schedule": "@hourly", "source": "warehouse", "query": query, "results_to": log}
+    dag = build_replay_dag(load_flow(flow(CREATE, replay=replay, airflow={"start_date": "2026-11-20"})))
+    refuse(server, 6)
+
+    # A run that is triggered has the interval that ends then.
+    runs = [run_dag(dag, logical_date=start + hour * dt.timedelta(hours=1)) for hour in (1, 2)]
+
+    assert [run.states["results"] for run in runs] == ["success", "success"]
+    with psycopg.connect(url) as session:
+        found = session.execute(
+            "SELECT data_interval_start, state, count(*), sum(requests) FROM crm.lead_sync_contacts "
+            "GROUP BY 1, 2 ORDER BY 1, 2"
+        ).fetchall()
+    second = start + dt.timedelta(hours=1)
+    assert found == [(start, "completed", 4, 4), (second, "completed", 3, 3), (second, "failed", 1, 1)]
