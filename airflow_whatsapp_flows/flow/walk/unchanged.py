@@ -2,20 +2,23 @@
 
 The contact is walked with the replies that its last walk got. It is unchanged if it asks for the same requests in the
 same order. Single requests are not compared: what one of them does at the server may depend on the others.
+
+What a lookup replied then is no evidence: today its reply may be another one, and with it the requests that follow.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
-from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.model import Action, Flow, Step
+from airflow_whatsapp_flows.flow.model.flow import exits_of
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest
 from airflow_whatsapp_flows.flow.template.variables import Variables
@@ -104,11 +107,16 @@ class Comparison:
     Attributes:
         complete: adds to the request of an action what its connection adds.
         resend: see :func:`~airflow_whatsapp_flows.flow.walk.walk.walk`.
+        lookups: see :func:`find_lookups`.
     """
 
     flow: Flow
     complete: Callable[[SendAction], HttpRequest]
     resend: bool = False
+    lookups: frozenset[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lookups", find_lookups(self.flow))
 
     def is_unchanged(self, response: ContactResponse, last: SentWalk, now: dt.datetime) -> bool:
         """Whether a walk would send what was last sent, if it got the same replies.
@@ -140,7 +148,7 @@ class Comparison:
     def _find_same(self, effect: Effect, last: SentWalk) -> SettledRequest | None:
         # Files would have to be fetched before they can be compared.
         known = last.find(effect.step.name, effect.visit) if isinstance(effect, SendAction) else None
-        if known is None or not isinstance(effect, SendAction):
+        if known is None or not isinstance(effect, SendAction) or known.step in self.lookups:
             return None
         # Under `keyed` the key is a part of the request, and it differs for other content.
         request = self.complete(effect.with_key(known.key))
@@ -157,6 +165,41 @@ class Comparison:
                 idempotency_key=known.key,
             )
         return _recorded_result(known)
+
+
+def find_lookups(flow: Flow) -> frozenset[str]:
+    """Find the actions that change nothing at the server, but whose reply may decide about what is changed after them.
+
+    Their reply is read by a step, or chooses the next one, and an action that changes something may follow.
+    """
+    return frozenset(
+        name
+        for name, step in flow.steps.items()
+        if _is_safe(step) and (name in flow.replies_read or _chooses(step)) and _may_change(flow, name)
+    )
+
+
+def _chooses(step: Step) -> bool:
+    return len({way.target for way in step.exits}) > 1
+
+
+def _is_safe(step: Step) -> bool:
+    return isinstance(step, Action) and step.plan.method in SAFE_METHODS
+
+
+def _may_change(flow: Flow, start: str) -> bool:
+    """Whether an action that changes something may follow a step."""
+    reached: set[str] = set()
+    open_steps = [start]
+    while open_steps:
+        for name in {way.target for way in exits_of(flow.steps[open_steps.pop()])} - reached:
+            if name is None:
+                continue
+            if isinstance(flow.steps[name], Action) and not _is_safe(flow.steps[name]):
+                return True
+            reached.add(name)
+            open_steps.append(name)
+    return False
 
 
 def _recorded_result(known: SettledRequest) -> ActionResult:

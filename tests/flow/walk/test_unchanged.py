@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Waited
 from airflow_whatsapp_flows.flow.walk.response import read_response
-from airflow_whatsapp_flows.flow.walk.unchanged import Comparison, SentWalk, SettledRequest
+from airflow_whatsapp_flows.flow.walk.unchanged import Comparison, SentWalk, SettledRequest, find_lookups
 from airflow_whatsapp_flows.flow.walk.walk import drive, walk
 
 NOON = dt.datetime(2026, 11, 30, 12, tzinfo=dt.timezone.utc)
@@ -113,3 +113,46 @@ def test_a_request_with_a_file_is_not_compared() -> None:
     flow = a_flow({**SAVE, "body_type": "multipart", "body": [file]})
 
     assert not is_unchanged(flow, person("https://crm.example/a.txt"), send(flow, person("https://crm.example/a.txt")))
+
+
+FIND = {"name": "Find", "type": "action", "method": "GET", "url": "http://crm.example/", "on_success": "Save"}
+READS = {**SAVE, "body": {"owner": "{{ step.Find.response.id }}"}}
+
+
+def test_what_a_lookup_replied_is_no_evidence() -> None:
+    """Its reply, or its exit, may be another one today, and decides about what is sent after it."""
+    note = {**SAVE, "name": "Note"}
+    read = a_flow(FIND, READS)
+    chosen = a_flow({**FIND, "on_error": "Note"}, SAVE, note)
+    after = a_flow(
+        {**SAVE, "on_success": "Poll"},
+        {**FIND, "name": "Poll", "on_success": "Choose"},
+        {
+            "name": "Choose", "type": "conditional", "otherwise": None,
+            "paths": [{"name": "lost", "next": "Note", "conditions": [
+                {"field": "step.Poll.response.id", "comparison": "gt", "value": 5}]}],
+        },
+        note,
+    )  # fmt: skip
+
+    for flow, lookup in ((read, "Find"), (chosen, "Find"), (after, "Poll")):
+        assert find_lookups(flow) == {lookup}
+        assert not is_unchanged(flow, person(), send(flow, person()))
+
+
+def test_a_request_that_decides_about_nothing_is_no_lookup() -> None:
+    unread = a_flow({**FIND, "on_error": "Save"}, SAVE)
+    polled = a_flow(
+        {**SAVE, "on_success": "Poll"},
+        {**FIND, "name": "Poll", "on_success": "Choose", "max_visits": 5},
+        {
+            "name": "Choose", "type": "conditional", "otherwise": None,
+            "paths": [{"name": "wait", "next": "Poll", "conditions": [
+                {"field": "step.Poll.response.id", "comparison": "lt", "value": 3}]}],
+        },
+    )  # fmt: skip
+    posted = a_flow({**FIND, "method": "POST"}, READS)  # such as a login: its reply differs each time
+
+    for flow in (unread, polled, posted):
+        assert find_lookups(flow) == frozenset()
+        assert is_unchanged(flow, person(), send(flow, person()))
