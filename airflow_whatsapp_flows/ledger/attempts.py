@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -166,8 +166,28 @@ def erase_personal_data(connection: Connection, these: ColumnElement[bool], by: 
         these: condition that selects them.
         by: who erases.
     """
-    note = json.dumps({"erased": {"by": by, "at": time.time()}}, ensure_ascii=False)
-    # Their origin is an object, if there is one: this becomes its last key.
-    opened = func.substr(attempts.c.origin, 1, func.length(attempts.c.origin) - 1)
-    origin = case((func.length(attempts.c.origin) > len("{}"), opened.concat(f", {note[1:]}")), else_=note)
+    origin = _origin_with({"erased": {"by": by, "at": time.time()}})
     connection.execute(update(attempts).where(these).values(phone=null(), result=null(), origin=origin))
+
+
+OVERTAKEN = '"overtaken":'
+"""Text that is in an attempt's ``origin`` if and only if requests to the same person under another id were erased."""
+
+
+def note_overtaken(connection: Connection, these: ColumnElement[bool]) -> None:
+    """Note that more may have been sent to the person of some attempts than the ledger will be able to tell.
+
+    Args:
+        connection: in a transaction.
+        these: condition that selects them.
+    """
+    is_new = ~func.coalesce(attempts.c.origin, "").contains(OVERTAKEN)
+    connection.execute(update(attempts).where(these, is_new).values(origin=_origin_with({"overtaken": True})))
+
+
+def _origin_with(note: Mapping[str, Any]) -> ColumnElement[str]:
+    """Return the expression for an attempt's origin with one more key."""
+    text = json.dumps(note, ensure_ascii=False)
+    # It is an object, if there is one: this becomes its last key.
+    opened = func.substr(attempts.c.origin, 1, func.length(attempts.c.origin) - 1)
+    return case((func.length(attempts.c.origin) > len("{}"), opened.concat(f", {text[1:]}")), else_=text)

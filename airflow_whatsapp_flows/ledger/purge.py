@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, null, or_, select, union, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, null, or_, select, tuple_, union, update
 
-from airflow_whatsapp_flows.ledger.attempts import erase_personal_data
+from airflow_whatsapp_flows.ledger.attempts import erase_personal_data, note_overtaken
 from airflow_whatsapp_flows.ledger.counts import refresh_counts_of
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.identifiers import forget_purged
 from airflow_whatsapp_flows.ledger.person_history import Person, contact_queries_of, queries_of, select_responses_of
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers, replays
 
 PURGED = "purged"
 """The reason of a contact whose own reason was erased, because it may have contained an answer."""
@@ -122,6 +122,7 @@ def purge(ledger: Ledger, data: DataSelection, by: str) -> tuple[StoredData, boo
         with ledger.write(connection):
             holding = _count_data(connection, data)
             responses = None if data.person is None else _responses(connection, data)
+            note_overtaken(connection, _is_of_the_same_people(data))
             # The contacts are found by what is erased of them, so the attempts come first.
             erase_personal_data(connection, _attempts(data), by)
             in_chunks = select(contacts.c.replay_no, contacts.c.chunk).where(_contacts(data)).distinct()
@@ -213,6 +214,32 @@ def _responses(connection: Connection, data: DataSelection) -> list[str]:
     of_attempts = select(attempts.c.response_id).where(_attempts(data))
     known = [] if data.person is None else [select_responses_of(data.person)]
     return list(connection.execute(union(of_contacts, of_attempts, *known)).scalars())
+
+
+def _is_of_the_same_people(data: DataSelection) -> ColumnElement[bool]:
+    """Return the condition that an attempt keeps its data, while that of a later one to the same person is erased."""
+    of_contacts = select(contacts.c.response_id).where(_contacts(data))
+    of_attempts = select(attempts.c.response_id).where(_attempts(data))
+    phones = union(
+        select(contacts.c.phone).where(_contacts(data), contacts.c.phone.is_not(None)),
+        select(attempts.c.phone).where(_attempts(data), attempts.c.phone.is_not(None)),
+    )
+    known = (identifiers.c.value, identifiers.c.kind, identifiers.c.flow_id)
+    erased = select(*known).where(
+        or_(identifiers.c.response_id.in_(of_contacts), identifiers.c.response_id.in_(of_attempts))
+    )
+    same_people = union(
+        select(contacts.c.response_id).where(contacts.c.phone.in_(phones)),
+        select(attempts.c.response_id).where(attempts.c.phone.in_(phones)),
+        select(identifiers.c.response_id).where(tuple_(*known).in_(erased)),
+    )
+    flows = union(
+        select(replays.c.flow_id).join(contacts, contacts.c.replay_no == replays.c.no).where(_contacts(data)),
+        select(attempts.c.flow_id).where(_attempts(data)),
+    )
+    kept, last = attempts.alias(), select(func.max(attempts.c.id)).where(_attempts(data)).scalar_subquery()
+    found = select(kept.c.id).where(kept.c.response_id.in_(same_people), kept.c.flow_id.in_(flows), kept.c.id < last)
+    return and_(attempts.c.id.in_(found), ~_attempts(data))
 
 
 def _attempts(data: DataSelection) -> ColumnElement[bool]:

@@ -26,7 +26,14 @@ from airflow_whatsapp_flows.ledger.dialects import dialect_of
 from airflow_whatsapp_flows.ledger.epochs import AttemptSummary
 from airflow_whatsapp_flows.ledger.pages import parts, size_of, size_of_attempts
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers
+from airflow_whatsapp_flows.ledger.schema import (
+    attempts,
+    contacts,
+    has_replay,
+    identifiers,
+    replays,
+    stands_for_its_person,
+)
 
 
 class RecordedAttempt(msgspec.Struct, frozen=True):
@@ -299,7 +306,8 @@ def responses_sent_to(connection: Connection, flow_id: str, people: Sequence[Ide
     of_replays = (
         select(phone, contacts.c.phone, contacts.c.response_id)
         .join(attempts, attempts.c.response_id == contacts.c.response_id)
-        .where(contacts.c.phone.in_(phones), applied)
+        .join(replays, has_replay(replays.c.no))  # another flow may have another person's response under this id
+        .where(contacts.c.phone.in_(phones), replays.c.flow_id == flow_id, stands_for_its_person(), applied)
         .distinct()
     )
     of_runs = select(phone, attempts.c.phone, attempts.c.response_id).where(attempts.c.phone.in_(phones), applied)

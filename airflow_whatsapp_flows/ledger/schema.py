@@ -25,6 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
     func,
     literal_column,
+    or_,
 )
 
 SCHEMA_VERSION = 5
@@ -111,6 +112,11 @@ def has_replay(replay_no: int | ColumnElement[Any]) -> ColumnElement[bool]:
     The sum keeps a database from using the index of chunks instead, which reads all contacts of the replay.
     """
     return (contacts.c.replay_no + 0) == replay_no
+
+
+def stands_for_its_person() -> ColumnElement[bool]:
+    """Return the condition that a contact was not rejected from the start: such a row may have the id of another."""
+    return or_(contacts.c.state != "rejected", contacts.c.ended_at.is_not(None))
 
 
 Index(f"{PREFIX}contacts_chunk", contacts.c.replay_no, contacts.c.chunk, contacts.c.id)

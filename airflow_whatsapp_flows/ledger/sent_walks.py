@@ -19,8 +19,16 @@ from airflow_whatsapp_flows.flow.identity import PHONE, Identity
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.flow.walk.unchanged import SentWalk, SettledRequest
 from airflow_whatsapp_flows.ledger.applied import may_have_been_applied
+from airflow_whatsapp_flows.ledger.attempts import OVERTAKEN
 from airflow_whatsapp_flows.ledger.epochs import run_id_of
-from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers, replays
+from airflow_whatsapp_flows.ledger.schema import (
+    attempts,
+    contacts,
+    has_replay,
+    identifiers,
+    replays,
+    stands_for_its_person,
+)
 
 _PAGE = 500
 
@@ -99,9 +107,18 @@ def _find_responses(execute: Execute, flow_id: str, marks: Iterable[str]) -> Ite
     ordered = sorted(marks)
     phones = [mark.removeprefix(f"{PHONE}:") for mark in ordered if mark.startswith(f"{PHONE}:")]
     values = sorted({mark.partition(":")[2] for mark in ordered})
+    # Another flow, or a row that was rejected, may have another person's response under the same id.
+    of_replays: Select[Any] = (
+        select(contacts.c.phone, contacts.c.response_id)
+        .join(replays, has_replay(replays.c.no))
+        .where(replays.c.flow_id == flow_id, stands_for_its_person())
+        .distinct()
+    )
+    of_runs: Select[Any] = (
+        select(attempts.c.phone, attempts.c.response_id).where(attempts.c.flow_id == flow_id).distinct()
+    )
     for some in _pages(phones):
-        for table in (contacts, attempts):
-            by_phone = select(table.c.phone, table.c.response_id).where(table.c.phone.in_(some)).distinct()
+        for by_phone in (of_replays.where(contacts.c.phone.in_(some)), of_runs.where(attempts.c.phone.in_(some))):
             for phone, response_id in execute(by_phone):
                 if response_id is not None:
                     yield f"{PHONE}:{phone}", response_id
@@ -146,6 +163,8 @@ def _read_walks(execute: Execute, flow_id: str, last: Sequence[int]) -> Iterator
 
 def _walk_of(rows: Sequence[_Row], steps: StepIdentities) -> _Walk | None:
     """Return a walk; ``None`` if it cannot be compared."""
+    if any(OVERTAKEN in (row.origin or "") for row in rows):
+        return None
     visits: dict[tuple[str | None, int], list[_Row]] = defaultdict(list)
     for row in rows:
         visits[steps.owner(row.step, row.step_id), row.visit].append(row)

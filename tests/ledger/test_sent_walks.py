@@ -11,11 +11,12 @@ from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.identity import Identity
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.flow.walk.unchanged import SentWalk
-from airflow_whatsapp_flows.ledger import Ledger, Subject
+from airflow_whatsapp_flows.ledger import ContactState, Ledger, Subject
+from airflow_whatsapp_flows.ledger.purge import DataSelection, purge
 from airflow_whatsapp_flows.ledger.schema import attempts
 from airflow_whatsapp_flows.ledger.sent_walks import find_sent_walks
 from airflow_whatsapp_flows.ledger.task_store import open_task_ledger
-from tests.ledger.filling import FLOW_ID, a_replay, attempt, response, result
+from tests.ledger.filling import FLOW_ID, a_replay, attempt, attempts_of, end, response, result
 
 NOBODY = Identity()
 STEPS = StepIdentities(names=frozenset({"Create", "Tell"}))
@@ -148,3 +149,42 @@ def test_what_was_erased_is_not_compared(ledger: Ledger) -> None:
         connection.execute(update(attempts).values(result=None))
 
     assert find(ledger) is None
+
+
+@pytest.mark.parametrize("shared", ["phone of a replay", "phone of a run", "identifier"])
+def test_nothing_is_compared_beside_what_was_erased_of_the_same_person(ledger: Ledger, shared: str) -> None:
+    """The ledger then no longer knows that the other response is of the same person."""
+    phone = "+525500000001"
+    same = {"contact": {"phone": phone}} if shared != "identifier" else {"contact": {"email": EMAIL[0][1]}}
+    identity = Identity(others=EMAIL) if shared == "identifier" else Identity(phone=phone)
+    kept, erased = a_replay(ledger, [response(1, **same), response(3)]), a_replay(ledger, [response(2, **same)], "two")
+    end(ledger, kept, [ContactState.COMPLETED] * 2)
+    end(ledger, erased, [ContactState.COMPLETED])
+    attempt(ledger, "r-1", Fate.SUCCEEDED, None if shared == "phone of a run" else kept, **DONE,
+            **({"phone": phone} if shared == "phone of a run" else {}))  # fmt: skip
+    attempt(ledger, "r-1", Fate.SUCCEEDED, kept, flow_id="another", **DONE)
+    attempt(ledger, "r-3", Fate.SUCCEEDED, kept, **DONE)
+    attempt(ledger, "r-2", Fate.SUCCEEDED, erased, digest="d2", **DONE)
+    assert digests(find(ledger, "r-1", identity)) == ["d2"]
+
+    purge(ledger, DataSelection(replay_no=erased.no), "ana")
+
+    assert find(ledger, "r-1", identity) is None
+    assert digests(find(ledger, "r-3")) == ["d"]
+    assert {row.origin for row in attempts_of(ledger, "r-3") if row.flow_id == FLOW_ID} == {None}
+    assert [row.origin for row in attempts_of(ledger, "r-1") if row.flow_id == "another"] == [None]
+    attempt(ledger, "r-1", Fate.SUCCEEDED, kept, epoch=2, key="k2", digest="d3", **DONE)
+    assert digests(find(ledger, "r-1", identity)) == ["d3"]
+
+
+def test_what_was_sent_later_is_compared_when_earlier_data_of_the_person_is_erased(ledger: Ledger) -> None:
+    same = {"contact": {"phone": "+525500000001"}}
+    erased, kept = a_replay(ledger, [response(2, **same)], "old"), a_replay(ledger, [response(1, **same)], "new")
+    end(ledger, erased, [ContactState.COMPLETED], at=1000.0)
+    end(ledger, kept, [ContactState.COMPLETED], at=3000.0)
+    attempt(ledger, "r-2", Fate.SUCCEEDED, erased, digest="d2", **DONE)
+    attempt(ledger, "r-1", Fate.SUCCEEDED, kept, **DONE)
+
+    purge(ledger, DataSelection(before=2000.0), "ana")
+
+    assert digests(find(ledger, "r-1", Identity(phone="+525500000001"))) == ["d"]

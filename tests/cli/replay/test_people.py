@@ -78,6 +78,26 @@ def test_only_once_matches_any_identifier(
     assert leads.status("two")["skipped"] == 1
 
 
+@pytest.mark.parametrize("who", [{"phone": "+525512345678"}, {"phone": "+525512345678", "email": "ana@example.com"}])
+@pytest.mark.parametrize("where", ["another flow", "a row that was rejected"])
+def test_only_once_ignores_a_person_who_only_has_the_id_of_another_response(
+    leads: Leads, server: RecordingServer, where: str, who: dict[str, Any]
+) -> None:
+    once, ana, leo = flow(only_once=True), lead(1, contact=who), lead(1)
+    leads.write(0, json_lines([ana if where == "another flow" else leo]), flow={**once, "id": "orders"})
+    leads.run("--replay-id", "orders")
+    rows = [leo] if where == "another flow" else [leo, ana]
+    leads.write(0, json_lines(rows), flow=once)
+    leads.run("--replay-id", "first")
+    sent = len(server.received)
+    leads.write(0, json_lines([lead(2, contact=who)]), flow=once)
+
+    assert leads.run("--replay-id", "second").status == 0
+
+    assert leads.results("second")[0]["state"] == "completed"
+    assert len(server.received) == sent + 1
+
+
 def test_skips_unidentified_contacts_only_if_a_guard_is_set(leads: Leads, server: RecordingServer) -> None:
     nobody = [lead(1, contact={"first_name": "Ana"}), lead(2, contact={"phone": "5512345678"})]
     leads.write(0, json_lines([*nobody, lead(3)]), flow=flow(opt_out=["+525500000000"]))

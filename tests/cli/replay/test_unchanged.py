@@ -153,6 +153,18 @@ def test_other_responses_of_the_same_person_count(sync: Sync) -> None:
     assert [name for name in sync.names_sent if name != "Leo"] == ["Ana", "Eva", "Ana"]
 
 
+@pytest.mark.parametrize("where", ["another flow", "a row that was rejected"])
+def test_who_only_has_the_id_of_another_response_is_another_person(sync: Sync, where: str) -> None:
+    ana, eva = {**person(1), "id": "r-17"}, person(17, "Eva")
+    if where == "another flow":
+        sync.flow = {**LEADS, "id": "orders"}
+        sync.run(ana)
+        sync.flow = LEADS
+    sync.run(person(1), *([eva] if where == "another flow" else [eva, ana]), status=0 if where == "another flow" else 3)
+
+    assert sync.run(person(1, version=2)) == ["skipped unchanged"]
+
+
 REMOVE = action("Remove", url="/v1/removed", body={"phone": "{{ contact.phone }}"})
 IS_DELETED = [{"field": "contact.deleted", "comparison": "exact", "value": "yes"}]
 
@@ -217,6 +229,17 @@ def test_requests_that_change_nothing_are_answered_from_the_last_walk(sync: Sync
 
     assert sync.run(person(1, version=2)) == ["skipped unchanged"]
     assert len(sync.names_sent) == 2
+
+
+def test_what_depends_on_a_lookup_is_sent(sync: Sync) -> None:
+    find = action("Find", method="GET", url="/v1/owner", on_success="Save")
+    save = {**SAVE, "body": {"name": "{{ step.Find.response.owner }}"}}
+    sync.flow = flow(find, save, id="leads", replay=CHANGED)
+    for version, owner in enumerate(("Leo", "Eva")):
+        sync.server.queued.append(Answer.json({"owner": owner}))
+        assert sync.run(person(1, version=version)) == ["completed"]
+
+    assert sync.names_sent == ["/v1/owner", "Leo", "/v1/owner", "Eva"]
 
 
 def test_a_walk_that_was_refused_in_part_is_sent_again(sync: Sync) -> None:
