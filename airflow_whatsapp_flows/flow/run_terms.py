@@ -125,6 +125,30 @@ def query_terms(query: str) -> list[tuple[str, int]]:
     return [(name, start) for name, start, _ in find_parameters(query) if name in RUN_TERMS]
 
 
+def find_own_terms(source: str, query: str | None) -> Iterator[tuple[str, str, int]]:
+    """Find the terms with which each run reads rows of its own, so that no watermark is that of all runs.
+
+    A run that is late, cleared or a backfill would then leave out its rows, because those of a later one moved the
+    watermark. The end of an interval in a query does no harm: each run starts from the watermark.
+
+    Args:
+        source: location of the source.
+        query: of the source, if it is a database.
+
+    Yields:
+        The part, ``source`` or ``query``; the name of the term, and its offset there.
+    """
+    for name, offset in source_terms(source):
+        if name != WATERMARK:
+            yield "source", name, offset
+    for name, offset in query_terms(query or ""):
+        if name in _ROWS_OF_RUN:
+            yield "query", name, offset
+
+
+_ROWS_OF_RUN = ("data_interval_start", "logical_date", "partition_key")
+
+
 def terms_of(text: str) -> set[str]:
     """Names of the terms in the location of a source; none if it has faults."""
     return {name for name, _ in source_terms(text)}

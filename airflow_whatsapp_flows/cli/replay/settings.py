@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.connections import ActionConnection, action_connecti
 from airflow_whatsapp_flows.errors import ConnectionConfigError, SourceError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.model import Flow
-from airflow_whatsapp_flows.flow.run_terms import RUN_TERMS, WATERMARK, RunTerms, terms_of
+from airflow_whatsapp_flows.flow.run_terms import RUN_TERMS, WATERMARK, RunTerms, find_own_terms, terms_of
 from airflow_whatsapp_flows.ledger.engine import is_missing_file
 from airflow_whatsapp_flows.ledger.watermarks import CursorKey
 from airflow_whatsapp_flows.replay.create import ReplayRequest, source_settings
@@ -161,6 +161,12 @@ def source_spec(options: argparse.Namespace, flow: Flow, cursor: ReplayCursor | 
     used = {*terms_of(options.responses), *(parameters_of(options.query) if options.query else ())}
     if WATERMARK in used and cursor is None:
         raise SourceError(f"the source uses {WATERMARK}, which only a cursor has: pass --cursor COLUMN")
+    own = None if cursor is None else next(find_own_terms(options.responses, options.query), None)
+    if own is not None:
+        raise SourceError(
+            f"the source uses {own[1]}, so each interval has other rows, and all of them would share the watermark of "
+            f"--cursor: rows of an earlier interval would be left out. Leave out --cursor, or {own[1]}"
+        )
     for name in RUN_TERMS:
         if name == WATERMARK:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from airflow_whatsapp_flows.flow.json_source import FlowFault
-from airflow_whatsapp_flows.flow.run_terms import WATERMARK, query_terms, source_terms
+from airflow_whatsapp_flows.flow.run_terms import WATERMARK, find_own_terms, query_terms, source_terms
 from airflow_whatsapp_flows.flow.watermark import FILE_MODIFIED
 
 
@@ -46,6 +46,13 @@ def _check_with(replay: dict[str, object]) -> Iterator[FlowFault]:
     if replay["cursor"] == FILE_MODIFIED and query is not None:
         message = f"{FILE_MODIFIED!r} is for files, and a query has none; name one of its columns"
         yield FlowFault(message, path)
+    if isinstance(source, str) and isinstance(query, (str, type(None))):
+        for key, name, offset in find_own_terms(source, query):
+            message = (
+                f"with {name}, each run reads other rows, and with a 'cursor' all runs share one watermark: a run that "
+                f"is late or cleared would leave out its rows. Leave out the cursor, or {name}"
+            )
+            yield FlowFault(message, ("replay", key), None, offset)
     if replay.get("on_changed") is None:
         message = (
             "a row that is updated is read again under its id: set 'on_changed' to \"update\" to send its new content, "

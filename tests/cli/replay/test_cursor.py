@@ -167,9 +167,20 @@ def test_another_query_does_not_share_the_watermark(
     [
         (["--query", NEW_ROWS], "the source uses watermark, which only a cursor has: pass --cursor COLUMN"),
         (["--query", QUERY, "--cursor-overlap", "5"], "--cursor-overlap needs --cursor COLUMN"),
+        (
+            [
+                "--query",
+                f"{QUERY} WHERE updated_at > :data_interval_start",
+                "--cursor",
+                "id",
+                "--interval-start",
+                "2026-11-20",
+            ],
+            "all of them would share the watermark of --cursor: rows of an earlier interval would be left out",
+        ),
         (["--query", QUERY, "--cursor", "updated"], "there is no column 'updated', which is the cursor"),
     ],
-    ids=["term", "overlap", "column"],
+    ids=["term", "overlap", "interval", "column"],
 )
 def test_says_what_is_wrong(
     cli: Cli, file: Path, ledger: list[str], server: RecordingServer, insert: Insert, tmp_path: Path,

@@ -32,8 +32,9 @@ def faults(replay: dict[str, Any]) -> list[tuple[str, str]]:
         {**DATABASE, "query": "select * from leads"},
         {**DATABASE, "source": "leads-{{ run.watermark | default('all') }}.csv", "cursor_overlap": 0.5},
         {**DATABASE, "source": "leads/*.csv", "cursor": "file_modified"},
+        {**DATABASE, "query": f"{ROWS} and updated_at < :data_interval_end"},
     ],
-    ids=["query", "filtered", "path", "files"],
+    ids=["query", "filtered", "path", "files", "end"],
 )
 def test_accepts_a_cursor(replay: dict[str, Any]) -> None:
     assert faults(replay) == []
@@ -49,12 +50,18 @@ def test_accepts_a_cursor(replay: dict[str, Any]) -> None:
         ({**DATABASE, "source": "-"}, '"updated_at"', "standard input cannot be read again"),
         ({**DATABASE, "query": ROWS, "cursor": "file_modified"}, '"file_modified"', "is for files"),
         ({"source": "shop", "cursor": "id"}, '"id"', "set 'on_changed' to \"update\""),
+        ({**DATABASE, "source": "a-{{ run.logical_date }}"}, "{{ run.logical_d", "with logical_date, each run reads"),
+        ({**DATABASE, "query": f"{ROWS} and day = :partition_key"}, ":partition_key", "share one watermark"),
+        ({**DATABASE, "query": "select * from a where :data_interval_start"}, ":data_interval_s", "is late or cleared"),
         ({**DATABASE, "cursor_overlap": -1}, "-1", "0"),
         ({**DATABASE, "cursor": ""}, '""', "1"),
         ({**DATABASE, "cursors": "x"}, '"cursors"', "cursor"),
     ],
-    ids=["overlap", "query", "path", "source", "stdin", "file_modified", "on_changed", "negative", "empty", "unknown"],
-)
+    ids=[
+        "overlap", "query", "path", "source", "stdin", "file_modified", "on_changed", "own_path", "own_rows",
+        "own_interval", "negative", "empty", "unknown",
+    ],
+)  # fmt: skip
 def test_reports_a_fault_at_its_place(replay: dict[str, Any], place: str, words: str) -> None:
     [(found, message)] = faults(replay)
     assert found.startswith(place[:16]), found
