@@ -60,6 +60,12 @@ class SettledRequest(Struct, frozen=True):
         """Whether it changes nothing at the server."""
         return self.method in SAFE_METHODS
 
+    @property
+    def lacks_reply(self) -> bool:
+        """Whether its reply is not recorded, because no step read it then, or because a person said that it arrived."""
+        result = _recorded_result(self)
+        return result.response is None and not result.headers
+
 
 class SentWalk(Struct, frozen=True):
     """The last walk that sent something for a response or its person. Everything that it changes succeeded.
@@ -149,6 +155,8 @@ class Comparison:
         # Files would have to be fetched before they can be compared.
         known = last.find(effect.step.name, effect.visit) if isinstance(effect, SendAction) else None
         if known is None or not isinstance(effect, SendAction) or known.step in self.lookups:
+            return None
+        if known.step in self.flow.replies_read and known.lacks_reply:
             return None
         # Under `keyed` the key is a part of the request, and it differs for other content.
         request = self.complete(effect.with_key(known.key))

@@ -261,6 +261,21 @@ def test_a_changed_flow_is_sent(sync: Sync) -> None:
     assert sync.run(person(1, version=3)) == ["skipped unchanged"]
 
 
+def test_a_flow_that_begins_to_read_a_reply_is_sent(sync: Sync) -> None:
+    """The ledger has not stored what nothing read, and the note would be the same without it."""
+    note = action("Note", url="/v1/notes", body={"name": "{{ step.Save.response.id | default('new') }}"})
+    save = {**SAVE, "on_success": "Note"}
+    sync.flow = flow(save, {**note, "body": {"name": "new"}}, id="leads", replay=CHANGED)
+    sync.server.queued.append(Answer.json({"id": "L-7"}))
+    sync.run(person(1))
+    sync.flow = flow(save, note, id="leads", replay=CHANGED)
+    sync.server.queued += [Answer.json({"id": "L-7"}), Answer(200)]
+
+    assert sync.run(person(1, version=2)) == ["completed"]
+    assert sync.names_sent == ["Ana", "new", "Ana", "L-7"]
+    assert sync.run(person(1, version=3)) == ["skipped unchanged"]
+
+
 def test_force_sends_everything(sync: Sync) -> None:
     sync.run(person(1))
 
