@@ -192,6 +192,13 @@ class Watermark:
         is_text = self.kind.startswith(_TEXT)
         return Watermark(self.kind, _written_like(self.text, earlier) if is_text else _plain(earlier))
 
+    def repeated_seconds(self, zone: dt.tzinfo) -> float:
+        """Return how far later rows may be before it: the hour that local clocks repeat when daylight saving ends."""
+        if self.family != "local_time":
+            return 0.0
+        first, second = (self.mark.order.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1))
+        return float(max(0.0, (first - second).total_seconds()))
+
     def cast(self, family: str, zone: dt.tzinfo) -> Watermark | None:
         """Return it as another kind of time; ``None`` if it is not one.
 

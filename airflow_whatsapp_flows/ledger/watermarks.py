@@ -51,7 +51,7 @@ class StoredWatermark:
     Attributes:
         key: what it belongs to.
         watermark: ``None`` if the next replay reads everything.
-        query: of the last replay that moved it.
+        query: of the last replay that moved it; ``None`` if a person has set or cleared it since.
         edition: number of times that a person set or cleared it.
         replay_id: the replay that moved it; ``None`` if a person did.
         moved_at: epoch seconds.
@@ -145,7 +145,7 @@ def set_watermark(ledger: Ledger, key: CursorKey, watermark: Watermark | None, b
         _lock(connection, key)
         found = find_watermark(connection, key)
         edition = 1 if found is None else found.edition + 1
-        _store(connection, key, watermark, edition=edition, replay_id=None, moved_by=by)
+        _store(connection, key, watermark, edition=edition, query=None, replay_id=None, moved_by=by)
 
 
 def as_json(watermark: Watermark | None) -> list[str] | None:

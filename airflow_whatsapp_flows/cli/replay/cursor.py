@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import os
 from collections.abc import Sequence
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,7 +23,7 @@ from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.watermarks import CursorKey, StoredWatermark, list_watermarks, set_watermark
 from airflow_whatsapp_flows.replay.cursor import key_of
 from airflow_whatsapp_flows.replay.run_settings import replay_block
-from airflow_whatsapp_flows.replay.sources import SourceSpec, display_location
+from airflow_whatsapp_flows.replay.sources import SourceSpec, absolute_location, display_location
 
 
 def cursor(options: argparse.Namespace) -> int:
@@ -61,12 +63,15 @@ def _is_chosen(one: StoredWatermark, options: argparse.Namespace) -> bool:
 
 def _names_of(source: str) -> set[str]:
     """Return how the ledger may name a source: passwords are hidden in another way in the URL of a database."""
-    return {source, display_location(SourceSpec(location=source)), _name_of(source)}
+    return {source, display_location(SourceSpec(location=source)), _name_of(source), os.path.abspath(source)}
 
 
 def _name_of(source: str) -> str:
+    """Return how ``replay run`` names a source; a name that is no file is that of an Airflow connection."""
+    if "://" not in source and not (os.path.lexists(source) or has_magic(source)):
+        return source
     try:
-        return display_location(SourceSpec(location=source, query=""))
+        return absolute_location(SourceSpec(location=source, query="" if "://" in source else None))
     except SourceError:  # not the URL of a database
         return display_location(SourceSpec(location=source))
 
@@ -77,7 +82,7 @@ def _key_to_move(
     if len(found) == 1:
         return found[0].key
     own = None if flow is None else key_of(flow)
-    if own is not None and options.source is None and options.column in (None, own.column):
+    if own is not None and options.source in (None, own.source) and options.column in (None, own.column):
         return own
     if found:
         listed = "; ".join(f"--source {one.key.source} --column {one.key.column}" for one in found)

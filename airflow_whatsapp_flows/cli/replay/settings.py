@@ -32,7 +32,7 @@ from airflow_whatsapp_flows.replay.run_settings import (
     replay_block,
     resolve_run_settings,
 )
-from airflow_whatsapp_flows.replay.sources import Source, SourceSpec, display_location
+from airflow_whatsapp_flows.replay.sources import Source, SourceSpec, absolute_location
 from airflow_whatsapp_flows.replay.sources.parameters import fill_location, parameters_of
 from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import settings_from_environment
@@ -132,7 +132,7 @@ def find_cursor_of(options: argparse.Namespace, flow: Flow) -> ReplayCursor | No
         return None
     written = SourceSpec(location=options.responses, query=options.query)
     request = CursorRequest(
-        key=CursorKey(flow.id, display_location(written), options.cursor),
+        key=CursorKey(flow.id, absolute_location(written), options.cursor),
         zone=ZoneInfo(flow.timezone),
         overlap=options.cursor_overlap,
         query=options.query,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from airflow_whatsapp_flows.flow.watermark import (
     mark_of,
     text_shape,
 )
+
+_DIGITS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,8 @@ class Cursor:
         if self.watermark is None:
             return None
         try:
-            return self.watermark.minus(self.overlap_for(self.watermark.family))
+            overlap = self.overlap_for(self.watermark.family)
+            return self.watermark.minus(overlap + self.watermark.repeated_seconds(self.zone))
         except CursorError as error:
             raise SourceError(f"the watermark of the cursor {self.column!r} {error}") from None
 
@@ -141,6 +145,8 @@ class CursorReading:
         if mark.kind != self._kind:
             self._start(mark, cell, place)
         order = mark.order
+        if mark.kind == "text":
+            self._check_digits(order, place)
         if self.is_filtered:
             if self._low is not None and order < self._low:
                 self.left_out += 1
@@ -179,6 +185,15 @@ class CursorReading:
                 f"{_words(start.family)}; set or clear it with `whatsapp-flows replay cursor`; no watermark moved"
             )
         self._low = found.mark.order
+
+    def _check_digits(self, text: str, place: str) -> None:
+        # "a-10" sorts before "a-9", so a replay that has read "a-9" would leave it out.
+        for other in (self._low, self._high):
+            if other is not None and len(other) != len(text) and _DIGITS.sub("0", other) == _DIGITS.sub("0", text):
+                raise SourceError(
+                    f"{place}: the cursor {self.cursor.column!r} has the texts {other[:60]!r} and {text[:60]!r}, which "
+                    "do not sort by their numbers; use a number, or write as many digits in each"
+                )
 
     def _check_shape(self, cell: str, place: str) -> None:
         # The database compares texts, so texts that are written in different ways would be left out, or not.

@@ -35,7 +35,7 @@ class SourceFile:
         name: for people, without credentials.
         open: opens its content as bytes, decompressed if its name ends in ``.gz``.
         mark: changes with the content; ``None`` if unknown.
-        modified: when it was modified last; ``None`` if unknown.
+        modified: when it was modified last, or moved to where it is; ``None`` if unknown.
         mark_now: finds the mark that it has now.
     """
 
@@ -94,7 +94,7 @@ def _local_file(path: str) -> SourceFile:
     if stat.S_ISDIR(status.st_mode):
         raise SourceError(f"{path}: is a folder; specify its files, as in {Path(path) / '*.jsonl'}")
     is_regular = stat.S_ISREG(status.st_mode)
-    seconds, rest = divmod(status.st_mtime_ns, 10**9)
+    seconds, rest = divmod(_changed_ns(status), 10**9)
     modified = dt.datetime.fromtimestamp(seconds, dt.timezone.utc).replace(microsecond=rest // 1000)
     return SourceFile(
         path,
@@ -103,6 +103,11 @@ def _local_file(path: str) -> SourceFile:
         modified if is_regular else None,
         lambda: _mark_of_status(os.stat(path)) if is_regular else None,
     )
+
+
+def _changed_ns(status: os.stat_result) -> int:
+    # A file that is moved or copied into a folder may keep the time when it was written, long ago.
+    return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _mark_of_status(status: os.stat_result) -> str:

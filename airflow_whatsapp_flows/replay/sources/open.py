@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import zlib
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast, get_args
@@ -109,6 +110,17 @@ def display_location(spec: SourceSpec) -> str:
     from airflow_whatsapp_flows.replay.sources.sql import display_url
 
     return display_url(spec.location)
+
+
+def absolute_location(spec: SourceSpec) -> str:
+    """Return the location of a source without passwords; the same path in another folder is another location."""
+    if "://" not in spec.location and spec.location != "-" and spec.query is None:
+        return os.path.abspath(spec.location)
+    if "://" not in spec.location or spec.query is None:
+        return hide_credentials(spec.location)
+    from airflow_whatsapp_flows.replay.sources.sql import display_absolute_url
+
+    return display_absolute_url(spec.location)
 
 
 def _format(file: SourceFile, spec: SourceSpec) -> Format:

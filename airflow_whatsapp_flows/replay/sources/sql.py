@@ -191,3 +191,16 @@ def display_url(location: str) -> str:
         SourceError: the URL is invalid.
     """
     return hide_password(_parse_url(location))
+
+
+def display_absolute_url(location: str) -> str:
+    """Return a database's URL without its password, and with the absolute path of a file.
+
+    Raises:
+        SourceError: the URL is invalid.
+    """
+    url = _parse_url(location)
+    file = url.database if url.get_backend_name() in ("sqlite", "duckdb") else None
+    if file and not file.startswith((":", "file:")):
+        url = url.set(database=os.path.abspath(file))
+    return hide_password(url)

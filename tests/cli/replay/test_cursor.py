@@ -160,6 +160,8 @@ def test_another_query_does_not_share_the_watermark(
     assert cli("replay", "run", file, *source, "--query", QUERY, *ledger).status == 0
     done = cli("replay", "run", file, *source, "--query", NEW_ROWS, *ledger)
     assert (done.status, "another query has read" in done.err) == (1, True)
+    assert cli("replay", "cursor", file, *ledger, "--set", "2026-11-20T09:00", "--yes").status == 0
+    assert cli("replay", "run", file, *source, "--query", NEW_ROWS, *ledger).status == 0, "a person has set it"
 
 
 @pytest.mark.parametrize(
@@ -202,6 +204,26 @@ def test_says_what_is_wrong(
 def test_says_what_cannot_be_set(cli: Cli, ledger: list[str], words: list[str], message: str) -> None:
     done = cli("replay", "cursor", "a_flow", *words, *ledger)
     assert (done.status, message in done.err) == (1, True), done.err
+
+
+@pytest.mark.parametrize("name", ["leads.jsonl", "leads.db"])
+def test_a_file_of_the_same_name_in_another_folder_has_its_own_watermark(
+    cli: Cli, file: Path, ledger: list[str], server: RecordingServer, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, name: str,
+) -> None:  # fmt: skip
+    words = ["leads.jsonl"] if name == "leads.jsonl" else ["sqlite:///leads.db", "--query", QUERY]
+    for number in (8, 3):
+        (tmp_path / f"{number}").mkdir()
+        monkeypatch.chdir(tmp_path / f"{number}")
+        line = {"id": f"r{number}", "updated_at": number, "contact": {"phone": f"+52555000{number:04}"}}
+        Path("leads.jsonl").write_text(json.dumps(line))
+        with closing(sqlite3.connect("leads.db")) as connection, connection:
+            connection.execute("CREATE TABLE leads (id TEXT, phone TEXT, updated_at INTEGER)")
+            connection.execute("INSERT INTO leads VALUES (?, ?, ?)", (f"r{number}", f"+52555000{number:04}", number))
+        assert cli("replay", "run", file, "--responses", *words, "--cursor", "updated_at", *ledger).status == 0
+        assert phones(server) == [str(number)]
+    done = cli("replay", "cursor", file, "--source", words[0], "--set", "1", "--yes", *ledger, "--format", "json")
+    assert [one["source"].endswith(f"3/{name}") for one in json.loads(done.out)] == [True], done.err
 
 
 def test_reads_the_files_after_the_watermark_in_their_path(

@@ -16,7 +16,7 @@ import pytest
 
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.watermark import Watermark
-from airflow_whatsapp_flows.replay.sources import Source, SourceSpec, open_source
+from airflow_whatsapp_flows.replay.sources import Source, SourceSpec, files, open_source
 from airflow_whatsapp_flows.replay.sources.cursor import Cursor, CursorReading
 from tests.replay.sources.reading import FLOW
 from tests.servers.postgres import PostgresServer
@@ -265,7 +265,8 @@ def test_a_file_that_changes_while_it_is_read_does_not_move_the_watermark(tmp_pa
     ]
 
 
-def test_reads_files_by_the_time_of_their_change(tmp_path: Path) -> None:
+def test_reads_files_by_the_time_of_their_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_changed_ns", lambda status: status.st_mtime_ns)
     for name, seconds in (("a", 1_000), ("b", 3_000), ("c", 2_000)):
         write(tmp_path, "csv", [name]).rename(tmp_path / f"{name}.csv")
         os.utime(tmp_path / f"{name}.csv", (seconds, seconds))
@@ -276,6 +277,33 @@ def test_reads_files_by_the_time_of_their_change(tmp_path: Path) -> None:
     assert [row.place for row in later] == [f"{tmp_path / name}.csv:2" for name in "bc"]
     overlapped = source(tmp_path / "*.csv", Watermark("time", "1970-01-01T00:50:00+00:00"), "file_modified")
     assert [row.place for row in overlapped] == [f"{tmp_path / 'b'}.csv:2"]
+
+
+def test_reads_a_file_that_was_written_long_ago_and_moved_here_since(tmp_path: Path) -> None:
+    written = write(tmp_path, "csv", ["a"])
+    os.utime(written, (1_000, 1_000))
+    written.rename(tmp_path / "a.csv")
+    watermark = Watermark("time", "2020-01-01T00:00:00+00:00")
+    assert ids(source(tmp_path / "*.csv", watermark, "file_modified")) == ["1"]
+
+
+@pytest.mark.parametrize("query", [SELECT, IN_QUERY], ids=["filtered", "in_query"])
+def test_reads_the_hour_that_local_clocks_repeat(tmp_path: Path, query: str) -> None:
+    """01:50 in daylight saving time is before 01:10 in standard time."""
+    url = make_sqlite(tmp_path, ["2025-11-02 01:50:00", "2025-11-02 01:10:00", "2025-11-02 00:30:00"])
+    keys: dict[str, Any] = {"query": query, "zone": ZoneInfo("America/New_York")}
+    assert ids(source(url, Watermark("text_local_time", "2025-11-02 01:50:00"), **keys)) == [1, 2]
+    assert ids(source(url, Watermark("text_local_time", "2025-11-02 01:50:00"), query=query)) == [1]
+    assert ids(source(url, Watermark("text_local_time", "2025-11-02 02:00:00"), **keys)) == []
+
+
+def test_refuses_texts_whose_numbers_do_not_sort(tmp_path: Path) -> None:
+    url = make_sqlite(tmp_path, ["inv-10", "inv-9"])
+    message = "'inv-10' and 'inv-9', which do not sort by their numbers"
+    with pytest.raises(SourceError, match=message):
+        ids(source(url, query=SELECT))
+    with pytest.raises(SourceError, match="'inv-9' and 'inv-10', which do not sort"):
+        ids(source(url, Watermark("text", "inv-9"), query=SELECT))
 
 
 def test_what_has_no_cursor(tmp_path: Path) -> None:
