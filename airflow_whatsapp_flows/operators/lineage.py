@@ -1,4 +1,4 @@
-"""What a replay reads and writes, as datasets for OpenLineage: its source, and the paths of the CRM.
+"""What a replay reads and writes, as datasets for OpenLineage: its source, the paths of the CRM, and its results.
 
 Names contain no secrets and no data of contacts: a path is the template of the flow's file, without its query.
 """
@@ -16,11 +16,13 @@ from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, find_replay
 from airflow_whatsapp_flows.operators.replay_setup import request_sender_of, task_flow
+from airflow_whatsapp_flows.replay.export import Target
 from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.transport.origin import origin_of
 
 if TYPE_CHECKING:
     from airflow_whatsapp_flows.operators.replay import ReplayTask
+    from airflow_whatsapp_flows.operators.replay_steps import ReplayResultsOperator
 
 Dataset = tuple[str, str]
 """Namespace and name, as in OpenLineage's naming conventions."""
@@ -37,12 +39,6 @@ def replay_lineage(task: ReplayTask, *, sends: bool) -> Any:
     Args:
         sends: whether the task sends requests.
     """
-    # Only this provider calls this function.
-    from airflow.providers.common.compat.openlineage.facet import Dataset as OpenLineageDataset
-    from airflow.providers.openlineage.extractors import (  # type: ignore[import-not-found,unused-ignore]
-        OperatorLineage,
-    )
-
     flow = task_flow(task)
     replay = None
     if task.linked_replay is not None:
@@ -50,6 +46,21 @@ def replay_lineage(task: ReplayTask, *, sends: bool) -> Any:
             replay = find_replay(ledger, task.linked_replay)
     inputs = source_datasets(replay) if replay is not None else []
     outputs = crm_datasets(flow, request_sender_of(flow)) if sends else []
+    return _lineage(inputs, [*outputs, *results_datasets(task.written_to)])
+
+
+def results_lineage(task: ReplayResultsOperator) -> Any:
+    """Return the datasets of a task that only writes results, as Airflow's OpenLineage provider expects them."""
+    return _lineage([], results_datasets(task.written_to))
+
+
+def _lineage(inputs: list[Dataset], outputs: list[Dataset]) -> Any:
+    # Only this provider calls these functions.
+    from airflow.providers.common.compat.openlineage.facet import Dataset as OpenLineageDataset
+    from airflow.providers.openlineage.extractors import (  # type: ignore[import-not-found,unused-ignore]
+        OperatorLineage,
+    )
+
     return OperatorLineage(
         inputs=[OpenLineageDataset(namespace=namespace, name=name) for namespace, name in inputs],
         outputs=[OpenLineageDataset(namespace=namespace, name=name) for namespace, name in outputs],
@@ -77,18 +88,33 @@ def source_datasets(replay: Replay) -> list[Dataset]:
     return list(_tables(location, str(query))) if query else list(_files(location))
 
 
+def results_datasets(target: Target | None) -> list[Dataset]:
+    """Return the tables or files to which a task has written its results."""
+    found: list[Dataset] = []
+    for location, table in target.places if target is not None else ():
+        if table is None:
+            found += _files(location)
+        else:
+            namespace, prefix = _database(location)
+            found.append((namespace, prefix + table))
+    return found
+
+
 def _tables(location: str, query: str) -> Iterator[Dataset]:
+    namespace, prefix = _database(location)
+    for table in dict.fromkeys(_TABLE.findall(_LITERALS.sub(" ", query))):
+        yield namespace, prefix + re.sub(r'["`]', "", table)
+
+
+def _database(location: str) -> tuple[str, str]:
+    """Return the namespace of a database, and what comes before the names of its tables."""
     parts = urlsplit(location)
     kind = parts.scheme.partition("+")[0]
     database = parts.path.lstrip("/")
     if kind == "sqlite":
-        namespace, prefix = f"sqlite:///{database}", ""
-    else:
-        port = f":{parts.port}" if parts.port else ""
-        namespace = f"{_SCHEMES.get(kind, kind)}://{parts.hostname or ''}{port}"
-        prefix = f"{database}." if database else ""
-    for table in dict.fromkeys(_TABLE.findall(_LITERALS.sub(" ", query))):
-        yield namespace, prefix + re.sub(r'["`]', "", table)
+        return f"sqlite:///{database}", ""
+    port = f":{parts.port}" if parts.port else ""
+    return f"{_SCHEMES.get(kind, kind)}://{parts.hostname or ''}{port}", f"{database}." if database else ""
 
 
 def _files(location: str) -> Iterator[Dataset]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from airflow.sdk import Context
 
@@ -22,6 +22,9 @@ from airflow_whatsapp_flows.operators.replay_options import (
     read_rates,
 )
 from airflow_whatsapp_flows.replay.option_checks import read_handled_errors
+
+if TYPE_CHECKING:
+    from airflow_whatsapp_flows.replay.export import Target
 
 FAIL_WHEN = ("any", "budget", "never")
 
@@ -68,6 +71,8 @@ class ReplayTask(DatedTemplates):
     operator_extra_links = (REPLAY_LINK,)
     linked_replay: str | None = None
     """Name of its replay, once it is known."""
+    written_to: Target | None = None
+    """The table or file to which it has written its results."""
     chunks: Sequence[int] | None = None
     approval_task: str | None = None
     """Task id of the approval whose rate, limit, and canary apply."""
@@ -246,7 +251,7 @@ class WhatsAppReplayOperator(ReplayTask):
         return run_replay_task(self, context)
 
     def get_openlineage_facets_on_complete(self, _task_instance: Any) -> Any:
-        """The source as an input, and the paths of the CRM as outputs; called by Airflow's OpenLineage provider."""
+        """Inputs and outputs for Airflow's OpenLineage provider: the source; the paths of the CRM, and the results."""
         from airflow_whatsapp_flows.operators.lineage import replay_lineage
 
         return replay_lineage(self, sends=True)

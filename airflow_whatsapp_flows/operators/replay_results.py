@@ -122,6 +122,7 @@ def write_after_run(
             f"{task.task_id}: everything was sent and is in the ledger, but its results could not be written: {error}; "
             "retry or clear this task to write them; it sends nothing again"
         ) from None
+    task.written_to = writer.target
     task.log.info("%s", _written_text(written, writer.target))
 
 
@@ -147,6 +148,7 @@ def write_results(task: ReplayResultsOperator, context: Context) -> dict[str, An
             raise TaskRetryError(
                 f"{task.task_id}: {error}; nothing of the replay is lost: retry or clear this task to write its results"
             ) from None
+    task.written_to = target
     task.log.info("%s", _written_text(written, target))
     value: dict[str, Any] = {
         "replay_id": replay.id,

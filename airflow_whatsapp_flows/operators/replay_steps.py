@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context
 
 from airflow_whatsapp_flows.operators.links import REPLAY_LINK
 from airflow_whatsapp_flows.operators.replay import ReplayTask
 from airflow_whatsapp_flows.operators.replay_options import FlowSource
+
+if TYPE_CHECKING:
+    from airflow_whatsapp_flows.replay.export import Target
 
 PLAN = "plan"
 """XCom key of the plan."""
@@ -121,6 +124,8 @@ class ReplayResultsOperator(BaseOperator):
     operator_extra_links = (REPLAY_LINK,)
     linked_replay: str | None = None
     """Name of the replay, once it is known."""
+    written_to: Target | None = None
+    """The table or file to which it has written."""
     ui_color = "#34b7f1"
     ui_fgcolor = "#000000"
 
@@ -140,3 +145,9 @@ class ReplayResultsOperator(BaseOperator):
         from airflow_whatsapp_flows.operators.replay_results import write_results
 
         return write_results(self, context)
+
+    def get_openlineage_facets_on_complete(self, _task_instance: Any) -> Any:
+        """The results as outputs; called by Airflow's OpenLineage provider."""
+        from airflow_whatsapp_flows.operators.lineage import results_lineage
+
+        return results_lineage(self)

@@ -52,4 +52,4 @@ def _table_of(conn_id: str, table: str) -> TableTarget:
     def reason(error: Exception) -> str:
         return database.reason(Exception(reason_of(error)))
 
-    return TableTarget(f"{database.name} (connection {conn_id!r})", table, open_session, reason)
+    return TableTarget(database.name, table, open_session, reason, conn_id)

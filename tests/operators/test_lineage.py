@@ -13,8 +13,10 @@ import pytest
 from airflow_whatsapp_flows import WhatsAppReplayOperator
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import Ledger
-from airflow_whatsapp_flows.operators.lineage import crm_datasets, source_datasets
+from airflow_whatsapp_flows.operators.lineage import crm_datasets, results_datasets, source_datasets
 from airflow_whatsapp_flows.operators.replay_setup import request_sender_of
+from airflow_whatsapp_flows.operators.replay_steps import ReplayResultsOperator
+from airflow_whatsapp_flows.operators.results_target import ResultsTo, target_from_airflow
 from tests.dag_factory.test_replay_dag import flow_source
 from tests.ledger.filling import a_replay, response
 from tests.operators.flows import write_responses
@@ -66,6 +68,43 @@ def test_the_crm_is_named_by_its_origin_and_the_templates_of_paths(
 
     assert found == [(server.url, "/contacts/{{ contact.phone }}"), ("https://crm.example:443", "/v1/notes")]
     assert "hunter" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("results_to", "expected"),
+    [
+        (
+            {"connection": "warehouse", "table": "crm.sync"},
+            [
+                ("postgres://db.example:5432", "dwh.crm.sync"),
+                ("postgres://db.example:5432", "dwh.crm.sync_contacts"),
+            ],
+        ),
+        (
+            "s3://my_conn@exports/leads.parquet",
+            [("s3://exports", "leads.parquet"), ("s3://exports", "leads_contacts.parquet")],
+        ),
+    ],
+    ids=["table", "file"],
+)
+def test_results_are_named_without_credentials(
+    monkeypatch: pytest.MonkeyPatch, results_to: ResultsTo, expected: Any
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://ana:hunter2hunter2@db.example:5432/dwh")
+
+    assert results_datasets(target_from_airflow(results_to)) == expected
+
+
+@pytest.mark.usefixtures("provider")
+def test_a_task_that_writes_results_has_them_as_outputs(tmp_path: Path) -> None:
+    task = ReplayResultsOperator(task_id="results", flow=flow_source(), replay_id="first", plan_task="plan")
+    assert task.get_openlineage_facets_on_complete(None).outputs == []
+    task.written_to = target_from_airflow(str(tmp_path / "sync.csv"))
+
+    outputs = task.get_openlineage_facets_on_complete(None).outputs
+
+    names = [str(tmp_path / name) for name in ("sync.csv", "sync_contacts.csv")]
+    assert [(one.namespace, one.name) for one in outputs] == [("file", name) for name in names]
 
 
 @pytest.fixture

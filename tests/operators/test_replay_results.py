@@ -70,9 +70,19 @@ def refuse(server: RecordingServer, *numbers: int) -> None:
 
 class TestOperator:
     def test_writes_a_table_by_connection(self, server: RecordingServer, responses: Path, warehouse: Path) -> None:
-        dag, _ = operator_dag(flow=flow(CREATE), source=str(responses), results_to=TABLE)
+        written_to: list[Any] = []
+        dag, _ = operator_dag(
+            flow=flow(CREATE),
+            source=str(responses),
+            results_to=TABLE,
+            on_success_callback=lambda context: written_to.append(context["task"].written_to),
+        )
         run = run_dag(dag)
         assert run.states["replay"] == "success"
+        assert [place for target in written_to for place in target.places] == [
+            (f"sqlite:///{warehouse}", "sync_log"),
+            (f"sqlite:///{warehouse}", "sync_log_contacts"),
+        ]
         assert rows(warehouse, "SELECT DISTINCT dag_id, run_id, task_id, state FROM sync_log") == [
             (dag.dag_id, run.run_id, "replay", "completed")
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.results import ContactResult
 from airflow_whatsapp_flows.ledger.urls import hide_password
 from airflow_whatsapp_flows.replay.export.drivers import reason_of
-from airflow_whatsapp_flows.replay.export.files import write_files
+from airflow_whatsapp_flows.replay.export.files import contacts_path, write_files
 from airflow_whatsapp_flows.replay.export.rows import Written, WrittenBy, batches
 from airflow_whatsapp_flows.replay.export.tables import write_tables
 from airflow_whatsapp_flows.replay.sources.files import Storage, hide_credentials
@@ -28,6 +28,8 @@ class Target(Protocol):
 
     name: str
     """For people, without passwords."""
+    places: Sequence[tuple[str, str | None]]
+    """Each table with the URL of its database, or each file and ``None``; without passwords."""
 
     def write(self, replay: Replay, results: Iterable[ContactResult], written_by: WrittenBy) -> Written:
         """Write one row for each visit of an action, and one for each contact without any; and one for each contact.
@@ -44,14 +46,23 @@ class TableTarget:
     """A table, and the table of contacts beside it.
 
     Args:
-        name: of its database, for people.
+        database: its URL, without passwords.
         table: its name, ``results`` or ``schema.results``.
         session: opens a connection to the database.
         reason: returns the message of an error, without passwords.
+        connection: id of the Airflow connection of the database, if it has one.
     """
 
-    def __init__(self, name: str, table: str, session: Session, reason: Callable[[Exception], str] = reason_of) -> None:
-        self.name = f"the table {table!r} of {name}"
+    def __init__(
+        self,
+        database: str,
+        table: str,
+        session: Session,
+        reason: Callable[[Exception], str] = reason_of,
+        connection: str | None = None,
+    ) -> None:
+        self.name = f"the table {table!r} of {database}" + (f" (connection {connection!r})" if connection else "")
+        self.places: Sequence[tuple[str, str | None]] = [(database, table), (database, f"{table}_contacts")]
         self._table = table
         self._session = session
         self._reason = reason
@@ -86,6 +97,7 @@ class FileTarget:
             raise ReplayError(
                 f"{self.name}: the name of a file of results must end with one of {', '.join(RESULT_FILES)}"
             )
+        self.places: Sequence[tuple[str, str | None]] = [(self.name, None), (contacts_path(self.name), None)]
         self._storage = storage
 
     def write(self, replay: Replay, results: Iterable[ContactResult], written_by: WrittenBy) -> Written:
