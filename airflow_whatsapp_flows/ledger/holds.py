@@ -123,6 +123,12 @@ def count_sendable(ledger: Ledger, replay: Replay, pending: int, only: Sequence[
         return connection.execute(query).scalar_one()
 
 
+def without_hold(replay: Replay, kind: Kind) -> Replay:
+    """Return a replay as if it had no hold of a kind; the ledger stays as it is."""
+    holds = {name: value for name, value in (replay.options.get(_HOLDS) or {}).items() if name != kind}
+    return replace(replay, options={**replay.options, _HOLDS: holds})
+
+
 def find_sendable_chunks(ledger: Ledger, replay: Replay) -> list[int]:
     """Return the numbers of the chunks that have pending contacts that are not held."""
     last = last_sendable(replay)

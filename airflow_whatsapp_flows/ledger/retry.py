@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from dataclasses import replace as replaced
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, func, null, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, null, or_, select, true, update
 
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.delivery.table import Fate
@@ -47,6 +47,7 @@ class RetrySelection:
         chunks: in one of these chunks of the replay.
         or_failed_in: number of a retry by a DAG run; also failed contacts of these chunks that it has selected,
             whatever else is given.
+        last: row number; only contacts up to it.
         retry_no: number of a retry by a DAG run; only contacts that it has selected. Negative: only those that no task
             of the run has made pending yet.
         duplicates_accepted_by: who accepts resending requests that may have been applied, so may be applied twice; by
@@ -62,6 +63,7 @@ class RetrySelection:
     handled_errors: bool = False
     chunks: Collection[int] | None = None
     or_failed_in: int | None = None
+    last: int | None = None
     retry_no: int | None = None
     duplicates_accepted_by: str | None = None
 
@@ -273,6 +275,7 @@ def _conditions_of(connection: Connection, replay: Replay, choice: RetrySelectio
         )
     steps = step_identities(connection, flow)
     own = contacts.c.replay_no == replay.no
+    own &= true() if choice.last is None else contacts.c.id <= choice.last
     if choice.chunks is not None:
         own &= contacts.c.chunk.in_(list(choice.chunks))
     narrow = and_(own, *_conditions(connection, replay, choice, steps))

@@ -31,9 +31,11 @@ def canary_markdown(told: Mapping[str, Any]) -> str:
 
 
 def _parts(told: Mapping[str, Any]) -> Iterator[str]:
+    left = told["held"] - told["others"]
+    others = f"{told['others']:,} more, the limit; {left:,} stay pending" if left else f"the other {told['held']:,}"
     yield (
-        f"**The first {told['size']:,} of {told['total']:,} contacts were sent.** Approve to send the other "
-        f"{told['held']:,}; reject to stop."
+        f"**The first {told['size']:,} of {told['total']:,} contacts were sent.** Approve to send {others}; reject to "
+        "stop."
     )
     states = [(name.replace("_", " "), count) for name, count in told["states"].items()]
     yield table(("State", "Contacts"), states)

@@ -48,7 +48,7 @@ def run_canary(task: ReplayCanaryOperator, context: Context) -> dict[str, Any]:
         if report is None:
             raise TaskFailureError(f"{task.task_id}: the canary was released while it was sent")
         errors = errors_value(error_groups(ledger, replay, _SHOWN_ERRORS), deliveries_of(flow_of_replay(replay)))
-    value = {**canary_value(report), "total": report.total, "errors": errors}
+    value = {**canary_value(report), "others": report.others, "total": report.total, "errors": errors}
     for line in canary_lines(value):
         task.log.info("%s", line)
     context["ti"].xcom_push(key=CANARY, value=value)
@@ -87,6 +87,9 @@ def hold_as_chosen(ledger: Ledger, replay: Replay, task: ReplayTask, choice: Cho
             raise AirflowSkipException("no canary is needed: there are no other contacts")
     elif choice.canary is None:
         release_held(ledger, replay.no, "canary")
+    elif (found := hold_of(replay, "canary")) is None or found.key != key:
+        # The canary was skipped by hand, so nobody has decided about the others; or there are none.
+        hold_after(ledger, replay.no, "canary", choice.canary, key)
     return get_replay(ledger, replay.id)
 
 

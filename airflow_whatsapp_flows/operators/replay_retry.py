@@ -229,7 +229,7 @@ def resume_retry(
 
 
 def retry_cleared(
-    ledger: Ledger, replay: Replay, chunks: Any, clear: str, retry: PlannedRetry | None
+    ledger: Ledger, replay: Replay, chunks: Any, clear: str, retry: PlannedRetry | None, last: int | None = None
 ) -> RetryResult | None:
     """Make contacts of a cleared task pending again, once per clear: those that failed.
 
@@ -238,9 +238,10 @@ def retry_cleared(
         chunks: the task's chunks; ``None`` for all.
         clear: identifies the task and the number of its clear.
         retry: the retry that the run makes. Then only contacts that this run has sent.
+        last: row of the last contact that the task sends; ``None`` if there is no such limit.
     """
     choice = RetrySelection() if retry is None else _choice_of(retry, retry.number)
-    return walk_failed_again(ledger, replay, chunks, clear, choice)
+    return walk_failed_again(ledger, replay, chunks, clear, replaced(choice, last=last))
 
 
 def _choice_of(retry: PlannedRetry, number: int) -> RetrySelection:

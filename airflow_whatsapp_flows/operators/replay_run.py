@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.groups import error_groups
-from airflow_whatsapp_flows.ledger.holds import count_sendable
+from airflow_whatsapp_flows.ledger.holds import count_sendable, hold_of
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.retry_runs import tally_retry
 from airflow_whatsapp_flows.ledger.rows import ContactState
@@ -87,7 +87,9 @@ def create_or_resume(
     for warning in replay.warnings:
         task.log.warning("%s", warning)
     clear = TaskTry.of(context, task).clear
-    chosen = None if clear is None else retry_cleared(ledger, replay, task.chunks, clear, retry)
+    canary = hold_of(replay, "canary") if task.is_canary else None
+    last = None if canary is None else canary.last
+    chosen = None if clear is None else retry_cleared(ledger, replay, task.chunks, clear, retry, last)
     if chosen is not None:
         task.log.info("the task was cleared: retrying %s", plural(chosen.contacts, "contact"))
         log_left_out(task.log, chosen)

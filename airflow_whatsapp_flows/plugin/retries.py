@@ -89,7 +89,7 @@ def retry_contacts(
 def _why_not_resumed(replay: Replay) -> str:
     """Return why a replay is not resumed by another run, as a sentence; empty if it can be."""
     if last_sendable(replay) is not None:
-        return "Contacts are held after a canary: `replay run` with --release sends them."
+        return "Contacts are held after a canary, or by an approved limit: `replay run` with --release sends them."
     run_id = run_of_replay(replay.flow_id, replay.id)
     live = live_runs(replay.flow_id, [run_id] if run_id else [])
     return f"The run {live[0]} of this replay has not ended: it sends what is pending." if live else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.holds import Hold, count_sendable, hold_of
+from airflow_whatsapp_flows.ledger.holds import Hold, count_sendable, hold_of, without_hold
 from airflow_whatsapp_flows.ledger.replays import Replay, tally
 from airflow_whatsapp_flows.ledger.reply_shapes import ReplyShapes, StepReply, reply_shapes
 from airflow_whatsapp_flows.ledger.rows import ContactState
@@ -26,6 +26,7 @@ class CanaryReport:
         total: number of contacts in the replay.
         pending: number of contacts of the canary that are pending.
         held: number of contacts that are held.
+        others: how many of these are sent if the canary is released: a limit may hold some.
         shapes: what servers answered.
     """
 
@@ -33,6 +34,7 @@ class CanaryReport:
     total: int
     pending: int
     held: int
+    others: int
     shapes: ReplyShapes
 
     @property
@@ -73,7 +75,8 @@ def canary_report(ledger: Ledger, replay: Replay) -> CanaryReport | None:
     counted = tally(ledger, replay.no)
     pending = counted.states[ContactState.PENDING]
     sendable = count_sendable(ledger, replay, pending)
-    return CanaryReport(hold, counted.total, sendable, pending - sendable, reply_shapes(ledger, replay, hold))
+    others = count_sendable(ledger, without_hold(replay, "canary"), pending) - sendable
+    return CanaryReport(hold, counted.total, sendable, pending - sendable, others, reply_shapes(ledger, replay, hold))
 
 
 def canary_value(report: CanaryReport) -> dict[str, Any]:

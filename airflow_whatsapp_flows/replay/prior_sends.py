@@ -148,7 +148,8 @@ class PriorSends:
         if is_older and other.state is ContactState.PENDING and other.epoch <= contact.epoch:
             # If two replays wait for each other, the older one goes first; otherwise the contact would never be sent.
             command = f"whatsapp-flows {replay_command('retry', other.replay_id)}"
-            return Postponed(f"pending in the replay {other.replay_id}: `{command}` resumes it")
+            held = "`replay run … --release` if it is held there"
+            return Postponed(f"pending in the replay {other.replay_id}: `{command}` resumes it, or {held}")
         return None
 
     def _check_other_content(self, contact: PendingContact, others: Sequence[KnownResponse]) -> NotWalked | None:

@@ -23,6 +23,7 @@ from airflow_whatsapp_flows.dag_factory import approval
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.operators.failures import TaskFailureError
 from airflow_whatsapp_flows.operators.replay_approval import ReplayApprovalOperator
+from airflow_whatsapp_flows.operators.replay_canary import ReplayCanaryOperator
 from airflow_whatsapp_flows.operators.replay_canary_run import lower_rates
 from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
 from tests.airflow_runs import FinishedRun, run_dag
@@ -166,10 +167,11 @@ def test_a_rejected_replay_sends_nothing(server: RecordingServer, responses: Pat
 
 
 def test_a_limit_leaves_the_other_contacts_pending(server: RecordingServer, responses: Path, answer: Answers) -> None:
-    answer(approve={"params_input": {**CHOSEN, "limit": 7, "canary": 2}}, approve_canary={})
+    pages = answer(approve={"params_input": {**CHOSEN, "limit": 7, "canary": 2}}, approve_canary={})
     finished, _ = run(flow_source(responses, approve=True))
 
     assert (finished.state, numbers_sent(server)) == ("success", list(range(7)))
+    assert "Approve to send 5 more, the limit; 5 stay pending; reject to stop." in pages[1]
     assert finished.result("report")["pending"] == 5
 
 
@@ -324,6 +326,36 @@ def test_the_answer_is_needed_before_anything_is_sent(server: RecordingServer, r
 
     assert (finished.state, server.received) == ("failed", [])
     assert "'approve' has not passed" in str(failures.errors[0])
+
+
+def test_a_canary_skipped_by_hand_is_no_decision(server: RecordingServer, responses: Path, answer: Answers) -> None:
+    def skip(*_: Any, **__: Any) -> None:
+        raise AirflowSkipException
+
+    answer(approve={"params_input": {**CHOSEN, "canary": 4}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ReplayCanaryOperator, "execute", skip)
+        finished, failures = run(flow_source(responses, approve=True))
+
+    assert (finished.state, numbers_sent(server)) == ("failed", list(range(4)))
+    assert "stopped after the canary of 4 contacts: 8 are held" in str(failures.errors[-1])
+
+
+def test_clearing_the_canary_leaves_the_failed_contacts_behind_it(
+    server: RecordingServer, responses: Path, answer: Answers
+) -> None:
+    server._script = lambda request: Answer(422)
+    answer(approve={"params_input": {**CHOSEN, "canary": 4}}, approve_canary={})
+    dag, _ = dag_of(flow_source(responses, approve=True, fail_when="never"))
+    finished = run_dag(dag, {})
+    server.received.clear()
+    server._script = lambda request: Answer.json({})
+
+    again = run_cleared(dag, finished.run_id, ["canary"])
+
+    assert numbers_sent(server) == [0, 1, 2, 3]
+    counted = again.result("canary")
+    assert (counted["completed"], counted["failed"], counted["pending"]) == (4, 8, 0)
 
 
 def test_a_flow_without_approval_has_the_same_tasks_as_before() -> None:

@@ -11,6 +11,7 @@ from airflow_whatsapp_flows.cli.tables import table
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.holds import KINDS, count_sendable, hold_after, hold_of, last_sendable, release_held
+from airflow_whatsapp_flows.ledger.locks import find_running_replays
 from airflow_whatsapp_flows.ledger.replays import Replay, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.quantities import plural
@@ -32,19 +33,39 @@ def check_release(ledger: Ledger, request: ReplayRequest) -> None:
             f"--release: there is no replay of these responses in the ledger {ledger.display_url}; send some with "
             "--canary N first, or leave out --release to send all of them"
         )
-    if hold_of(replay, "canary") is None and tally(ledger, replay.no).states[ContactState.PENDING]:
+    never_held = all(hold_of(replay, kind) is None for kind in KINDS)
+    if never_held and tally(ledger, replay.no).states[ContactState.PENDING]:
         raise ReplayError(
             f"--release: the replay {replay.id!r} has no canary; leave out --release to send its pending contacts"
         )
 
 
 def hold_or_release(ledger: Ledger, replay: Replay, options: argparse.Namespace) -> Replay:
-    """Hold or release contacts as the options of the command say; return the replay as it is then."""
+    """Hold or release contacts as the options of the command say; return the replay as it is then.
+
+    Raises:
+        ReplayError: another process is sending all of them, so none would be held.
+        LedgerError: the canary already has more contacts, or the ledger cannot be written.
+    """
     if options.canary is not None:
-        hold_after(ledger, replay.no, "canary", options.canary)
+        _check_not_sent(ledger, replay)
+        if tally(ledger, replay.no).states[ContactState.PENDING]:  # otherwise there is nobody to hold, nor at a retry
+            hold_after(ledger, replay.no, "canary", options.canary)
     elif options.release:
         release(ledger, replay)
     return get_replay(ledger, replay.id)
+
+
+def _check_not_sent(ledger: Ledger, replay: Replay) -> None:
+    """Check that no run started without a canary, or after its release: it goes on with what it has begun."""
+    if last_sendable(replay) is not None:
+        return
+    with ledger.read() as connection:
+        running = find_running_replays(connection, ledger.file)
+    if replay.id in running:
+        raise ReplayError(
+            f"--canary: the replay {replay.id!r} is running, and sends all of its contacts: stop it, or let it end"
+        )
 
 
 def release(ledger: Ledger, replay: Replay) -> None:

@@ -6,10 +6,13 @@ import io
 import json
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
 
+from airflow_whatsapp_flows.ledger import Ledger
+from airflow_whatsapp_flows.ledger.holds import hold_after
 from tests.cli.conftest import COMMAND, Cli
 from tests.cli.replaying import LEADS, Leads, json_lines, lead
 from tests.replay.runs import await_true
@@ -217,3 +220,70 @@ def test_a_killed_canary_continues_with_its_contacts(leads: Leads, server: Recor
     for request in server.received:  # sent again only with the same key
         assert keys.setdefault(json.loads(request.content)["phone"], request.header("Idempotency-Key"))
         assert keys[json.loads(request.content)["phone"]] == request.header("Idempotency-Key")
+
+
+def test_a_replay_that_another_command_sends_cannot_get_a_canary(
+    leads: Leads, server: RecordingServer, process: Cli
+) -> None:
+    """The other command goes on with what it has begun, so `held` would be untrue."""
+    arrived, go_on = threading.Event(), threading.Event()
+    later = threading.Timer(10, go_on.set)
+
+    def hold_up(_: Any) -> Answer:
+        arrived.set()
+        go_on.wait(60)
+        return Answer.json({})
+
+    server._script = hold_up
+    leads.write(20, flow={**CHUNKS, "replay": {"concurrency": 1}})
+    words = [str(word) for word in leads.run_words("--replay-id", "first")]
+    with subprocess.Popen([*COMMAND, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        try:
+            assert arrived.wait(60)
+            # Its chunk is taken, so a command that holds contacts would wait until it goes on.
+            later.start()
+            done = process(*leads.run_words("--canary", 2, "--replay-id", "first"))
+        finally:
+            later.cancel()
+            go_on.set()
+        assert running.wait(60) == 0
+
+    assert (done.status, done.out) == (1, "")
+    assert "--canary: the replay 'first' is running, and sends all of its contacts" in done.err
+    assert phones(server) == first(20)
+
+
+def test_release_sends_what_an_approval_has_limited(leads: Leads, server: RecordingServer) -> None:
+    leads.write(5, flow=CHUNKS)
+    leads.run("--replay-id", "first", "--canary", 2)
+    with Ledger(leads.ledger_url) as ledger:
+        hold_after(ledger, 1, "limit", 1)
+        assert hold_after(ledger, 1, "canary", 9, "of an approval") is None
+    assert leads.run("--replay-id", "first").status == 4
+
+    done = leads.run("--replay-id", "first", "--release")
+
+    assert (done.status, phones(server)) == (0, first(5))
+
+
+def test_another_replay_is_told_how_to_send_what_is_held(leads: Leads, server: RecordingServer) -> None:
+    leads.write(5, flow=CHUNKS)
+    leads.run("--replay-id", "first", "--canary", 2)
+
+    done = leads.run("--replay-id", "second")
+
+    assert (done.status, len(server.received)) == (4, 2)
+    assert "postponed: 3 contacts: pending in the replay first: " in done.out
+    assert "`replay run … --release` if it is held there" in done.out
+
+
+def test_the_first_command_again_holds_nobody_once_all_have_ended(leads: Leads, server: RecordingServer) -> None:
+    leads.write(5, flow={**CHUNKS, "replay": {"concurrency": 1}})
+    server.queued += [Answer(200)] * 4 + [Answer(422)]
+    leads.run("--replay-id", "first", "--canary", 2)
+    assert leads.run("--replay-id", "first", "--release").status == 3
+    assert leads.run("--replay-id", "first", "--canary", 2).status == 3
+
+    done = leads.replay("retry", "first", *leads.send_options[:4])
+
+    assert (done.status, len(server.received)) == (0, 6)
