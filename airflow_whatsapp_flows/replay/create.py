@@ -113,6 +113,7 @@ def create_or_resume_replay(
     flow = request.flow.source_for_storage
     with exclusive(ledger, "begin", request.flow.id):  # a second process that starts the same replay finds this one
         replay = _find_existing(ledger, request, flow)
+        warnings = _warn_of_unsent(ledger, request) if replay is None or not replay.sealed else []
         if replay is not None and not replay.sealed:
             discard_replay(ledger, replay.no)  # it was not read to its end: its settings do not matter
         if replay is None or not replay.sealed:
@@ -138,7 +139,7 @@ def create_or_resume_replay(
             )  # fmt: skip
             empty = empty_means(request.flow, request.empty)
             taken = snapshot.take(rows_or_error(request.source, empty))
-            warnings = source_warnings.warnings(taken, request.source.ignored_columns, empty)
+            warnings += source_warnings.warnings(taken, request.source.ignored_columns, empty)
             note_snapshot(ledger, replay.no, [*warnings, *request.cursor_warnings], snapshot.changed)
         else:
             _check_same(replay, request, flow)
@@ -182,6 +183,21 @@ def _find_existing(ledger: Ledger, request: ReplayRequest, flow: str) -> Replay 
     if unfinished is not None or request.force:
         return unfinished  # an intentional resend is a separate replay
     return next((replay for replay, _ in same if replay.flow == flow), None)
+
+
+def _warn_of_unsent(ledger: Ledger, request: ReplayRequest) -> list[str]:
+    """Warn of replays whose rows are before the watermark, so that no other replay sends them."""
+    cursor = request.cursor
+    if cursor is None:
+        return []
+    unsent = [one.id for one in unfinished_replays(ledger, request.flow.id) if one.sealed and cursor.is_of(one)]
+    return [
+        f"contacts of the replay {name} are pending, and are not read again: resume it to send them"
+        for name in unsent[-_MOST_NAMED:]
+    ]
+
+
+_MOST_NAMED = 5
 
 
 def _is_same(replay: Replay, request: ReplayRequest) -> bool:

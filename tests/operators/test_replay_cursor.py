@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,8 @@ from airflow_whatsapp_flows.ledger.watermarks import list_watermarks
 from airflow_whatsapp_flows.operators.plan_text import plan_text
 from tests.operators.clearing import run_cleared
 from tests.operators.one_action import Failures
-from tests.operators.test_replay_intervals import count_sent, dag_of, run_to_end, start_runs
+from tests.operators.starting import start_runs
+from tests.operators.test_replay_intervals import START, count_sent, dag_of, run_to_end
 from tests.servers.recording import Answer, RecordingServer
 
 pytestmark = pytest.mark.usefixtures("airflow")
@@ -53,7 +55,7 @@ def watermark(url: str, dag: DAG) -> str | None:
 def test_each_run_reads_on_and_a_clear_moves_nothing(server: RecordingServer, leads: Path, url: str) -> None:
     """Three runs: the source is gone in the second one; a row is late, and a contact is refused in the third."""
     dag, _ = cursor_dag(leads)
-    first, second, third = start_runs(dag, 3)
+    first, second, third = start_runs(dag, START, dt.timedelta(hours=1), 3)
     put(leads, 1, 2, hour=6)
     done = run_to_end(dag, first)
     assert done.state == "success"
@@ -83,7 +85,7 @@ def test_each_run_reads_on_and_a_clear_moves_nothing(server: RecordingServer, le
 
 def test_a_run_without_new_rows_succeeds_and_sends_nothing(server: RecordingServer, leads: Path, url: str) -> None:
     dag, _ = cursor_dag(leads)
-    first, second = start_runs(dag, 2)
+    first, second = start_runs(dag, START, dt.timedelta(hours=1), 2)
     assert run_to_end(dag, first).states["plan"] == "success"
     assert (count_sent(server), watermark(url, dag)) == ({}, None)
     put(leads, 1, hour=6)

@@ -116,6 +116,25 @@ def test_resumes_a_replay_that_has_not_ended_before_it_reads_on(
     assert phones(server) == ["99"]
 
 
+def test_warns_of_a_replay_that_it_does_not_resume(
+    cli: Cli, file: Path, ledger: list[str], server: RecordingServer, insert: Insert, source: list[str]
+) -> None:
+    """With another limit it is another replay, and the rows of the first one are before the watermark."""
+    run = ("replay", "run", file, *source, "--query", QUERY, "--concurrency", "1", *ledger, "--replay-id")
+    insert(**{f"r{number}": "10:00:00" for number in range(1, 22)})
+    server.queued += [Answer(401)] * 20
+    assert cli(*run, "first", "--limit", "50").status == 4
+    server.queued.clear()
+    insert(r99="11:00:00")
+    warning = "contacts of the replay first are pending, and are not read again: resume it to send them"
+    assert warning in cli(*run, "second").out
+    server.received.clear()
+    assert warning not in cli(*run, "first", "--limit", "50").out
+    assert len(phones(server)) == 21
+    insert(r98="12:00:00")
+    assert warning not in cli(*run, "third").out
+
+
 def test_a_person_moves_the_watermark(
     cli: Cli, file: Path, ledger: list[str], server: RecordingServer, insert: Insert, source: list[str]
 ) -> None:
