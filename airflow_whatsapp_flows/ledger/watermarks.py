@@ -81,12 +81,14 @@ class WatermarkMove:
         edition: of the watermark that the replay started from; 0 if there was none.
         query: of the replay.
         watermark: highest value that it read; ``None`` to leave the watermark where it is.
+        columns: of the query.
     """
 
     key: CursorKey
     edition: int
     query: str | None
     watermark: Watermark | None
+    columns: tuple[str, ...] = ()
 
 
 def find_watermark(connection: Connection, key: CursorKey) -> StoredWatermark | None:
@@ -128,7 +130,9 @@ def move_watermark(connection: Connection, replay_no: int, move: WatermarkMove) 
             connection.execute(update(cursors).where(*own).values(query=move.query))
     after = find_watermark(connection, move.key)
     kept = json.loads(options)
-    kept[CURSOR] = {**kept.get(CURSOR, {}), "watermark": as_json(None if after is None else after.watermark)}
+    end = as_json(None if after is None else after.watermark)
+    columns = {"columns": move.columns} if move.columns else {}
+    kept[CURSOR] = {**kept.get(CURSOR, {}), "watermark": end, **columns}
     connection.execute(update(replays).where(replays.c.no == replay_no).values(options=json.dumps(kept)))
 
 

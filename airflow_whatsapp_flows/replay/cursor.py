@@ -89,7 +89,9 @@ class ReplayCursor:
         """
         if reading is not None and is_cut:
             reading.blocked = _LIMITED
-        return WatermarkMove(self.key, self.edition, self.query, None if reading is None else reading.watermark)
+        if reading is None:
+            return WatermarkMove(self.key, self.edition, self.query, None)
+        return WatermarkMove(self.key, self.edition, self.query, reading.watermark, reading.columns)
 
 
 def key_of(flow: Flow) -> CursorKey | None:
@@ -122,11 +124,12 @@ def find_cursor(ledger: Ledger | None, request: CursorRequest, replay_id: str | 
             stored = find_watermark(connection, request.key)
         replay = None if replay_id is None else find_replay(ledger, replay_id)
     edition = 0 if stored is None else stored.edition
+    columns = _columns_then(ledger, request, stored)
     kept = None if replay is None else replay.options.get(CURSOR)
     if replay is not None and _is_of(kept, request.key) and (replay.sealed or kept["edition"] == edition):
         cursor = Cursor(
             column=request.key.column, zone=request.zone, watermark=from_json(kept["start"]),
-            overlap=kept["overlap"], is_given=kept["is_given"],
+            overlap=kept["overlap"], is_given=kept["is_given"], columns=columns,
         )  # fmt: skip
         return ReplayCursor(key=request.key, cursor=cursor, edition=kept["edition"], query=request.query)
     cursor = Cursor(
@@ -135,10 +138,22 @@ def find_cursor(ledger: Ledger | None, request: CursorRequest, replay_id: str | 
         watermark=None if stored is None else stored.watermark,
         overlap=request.overlap,
         is_given=stored is not None and stored.is_given,
+        columns=columns,
     )
     return ReplayCursor(
         key=request.key, cursor=cursor, edition=edition, query=request.query, warnings=_query_warnings(request, stored)
     )
+
+
+def _columns_then(ledger: Ledger | None, request: CursorRequest, stored: StoredWatermark | None) -> tuple[str, ...]:
+    """Return the columns of the same query when it moved the watermark; none if that is not known."""
+    if ledger is None or stored is None or stored.replay_id is None:
+        return ()
+    replay = find_replay(ledger, stored.replay_id)
+    options = {} if replay is None else replay.options
+    if (options.get("reading") or {}).get("query") != request.query:
+        return ()
+    return tuple((options.get(CURSOR) or {}).get("columns", ()))
 
 
 def _is_of(kept: object, key: CursorKey) -> TypeGuard[Mapping[str, Any]]:

@@ -233,3 +233,18 @@ def test_notes_the_cursor_with_the_replay_and_warns_of_another_query(ledger: Led
     found = find_replay(ledger, "two")
     assert found is not None
     assert (found.options["cursor"]["start"], found.options["cursor"]["watermark"]) == (["number", "101"],) * 2
+
+
+def test_knows_the_columns_of_the_same_query_alone(ledger: Ledger) -> None:
+    """A query that was changed may have fewer."""
+    table = Table()
+    for number, (query, columns) in enumerate([("q1", ("id", "plan")), ("q2", ("id",))]):
+        table.change(number, 0)
+        request = CursorRequest(key=KEY, zone=dt.timezone.utc, query=query)
+        cursor = find_cursor(ledger, request, f"replay-{number}")
+        assert cursor.cursor.columns == ()
+        source = TableSource(table, cursor)
+        source.cursor_reading.note_columns(columns)
+        take(ledger, source, cursor, f"replay-{number}", reading={"query": query})
+        assert find_cursor(ledger, request, None).cursor.columns == columns
+    assert find_cursor(ledger, CursorRequest(key=KEY, zone=dt.timezone.utc, query="q1"), None).cursor.columns == ()

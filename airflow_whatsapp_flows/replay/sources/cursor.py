@@ -33,6 +33,7 @@ class Cursor:
         watermark: highest value that earlier replays have read; ``None`` to read everything.
         overlap: what to read again before it: seconds, or for a number how much lower; ``None`` for the default.
         is_given: whether a person set the watermark, so that its kind may differ from that of the column.
+        columns: those that the same query had when the watermark was moved; empty if that is not known.
     """
 
     column: str
@@ -40,6 +41,7 @@ class Cursor:
     watermark: Watermark | None = None
     overlap: float | None = None
     is_given: bool = False
+    columns: tuple[str, ...] = ()
 
     @property
     def start(self) -> Watermark | None:
@@ -74,6 +76,7 @@ class CursorReading:
         without: number of rows without a value.
         in_future: number of rows whose value is a time in the future.
         blocked: why the watermark must stay where it is; ``None`` if it may move.
+        columns: of the query, of which responses are made.
 
     Args:
         cursor: from where to read.
@@ -88,6 +91,7 @@ class CursorReading:
         self.cursor = cursor
         self.left_out = self.without = self.in_future = 0
         self.blocked: str | None = None
+        self.columns: tuple[str, ...] = ()
         self.is_untyped, self.is_filtered = is_untyped, is_filtered
         self._now = now or dt.datetime.now(dt.timezone.utc)
         self._kind: str | None = None
@@ -124,6 +128,20 @@ class CursorReading:
         if list(names).count(column) > 1:
             raise SourceError(f"{place}: the column {column!r}, which is the cursor, appears twice")
         return list(names).index(column)
+
+    def note_columns(self, names: Sequence[str]) -> None:
+        """Note the columns of which responses are made.
+
+        Raises:
+            SourceError: the same query had another one before. Rows without it would fail, and not be read again.
+        """
+        gone = [repr(name) for name in self.cursor.columns if name not in names]
+        if gone:
+            raise SourceError(
+                f"query: it had {', '.join(gone)} when it was last read, and has not now: bring the column back, or "
+                "change the query; no watermark moved"
+            )
+        self.columns = tuple(names)
 
     def admits(self, cell: Any, place: str) -> bool:
         """Whether a row is read.
@@ -211,7 +229,8 @@ class CursorReading:
         """Return what a person should know, one sentence each."""
         column, found = self.cursor.column, []
         if self.without:
-            found.append(f"{_rows(self.without)} without {column!r}, the cursor: every replay reads them again")
+            again = "" if self.is_filtered else f", if its query has OR {column} IS NULL"
+            found.append(f"{_rows(self.without)} without {column!r}, the cursor: every replay reads them again{again}")
         if self.in_future:
             found.append(
                 f"{_rows(self.in_future)} with {column!r} in the future: the watermark stays before them; times "

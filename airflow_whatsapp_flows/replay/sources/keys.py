@@ -104,6 +104,11 @@ class Keys:
                     self.ignored_columns[name] = None
             except SourceError as error:
                 raise SourceError(f"{place}: {error}") from None
+        if columns and self.cursor_reading is not None and all(column.key != "id" for column in columns):
+            raise SourceError(
+                f"{place}: there is no column 'id', so no row could be sent: name one id in the source, or use --id "
+                "COLUMN; no watermark moved"
+            )
         for column in columns:
             if times[column.name] > 1:
                 raise SourceError(f"{place}: the column {column.name!r} appears twice; only one of them would be used")

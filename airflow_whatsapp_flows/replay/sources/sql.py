@@ -101,6 +101,8 @@ class QuerySource:
         phone = next((column for column in columns if column.key == PHONE), None)
         reading = self.cursor_reading
         cursor = None if reading is None else reading.column_of(names, "query")
+        if reading is not None:
+            reading.note_columns([column.name for column in columns])
         for number, record in enumerate(records, 1):
             if reading is not None and cursor is not None and not reading.admits(record[cursor], f"query:{number}"):
                 continue

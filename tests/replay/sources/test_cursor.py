@@ -317,3 +317,16 @@ def test_what_has_no_cursor(tmp_path: Path) -> None:
 def test_a_date_that_a_person_sets_is_midnight(tmp_path: Path, query: str) -> None:
     url = make_sqlite(tmp_path, ["2026-11-19 23:59:59", "2026-11-20 00:00:00"])
     assert ids(source(url, Watermark("date", "2026-11-20"), query=query, is_given=True)) == [2]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_table_without_ids_does_not_move_the_watermark(tmp_path: Path, form: str) -> None:
+    file = write(tmp_path, form, TIMES)
+    if form == "csv":
+        file.write_text(file.read_text().replace("id,", "contact.meta.nr,", 1))
+    else:
+        from pyarrow import parquet
+
+        parquet.write_table(parquet.read_table(file).rename_columns(["contact.meta.nr", "at"]), file)
+    with pytest.raises(SourceError, match=r"there is no column 'id', so no row could be sent: .*; no watermark moved"):
+        ids(source(file))
