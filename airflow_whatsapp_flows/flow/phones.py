@@ -197,7 +197,7 @@ def _key_without_code(digits: str, country: str | None) -> str | None:
     for text, region in candidates:
         number = _one_spelling(text) if region is None else text
         found = _valid(number, region)
-        if found is not None:
+        if found is not None and _FULL_NUMBER.fullmatch(found):  # with a plus sign it would be none
             return _one_spelling(found)
     return None
 

@@ -219,6 +219,10 @@ def test_the_key_of_any_text_is_stable(text: str) -> None:
     assert e164(text) is None or e164(text).startswith("+")  # type: ignore[union-attr]
 
 
+def test_a_number_that_is_too_short_with_a_plus_sign_is_none_without_it() -> None:
+    assert phone_key("431110") is phone_key("+431110") is None  # a valid number of Austria
+
+
 def test_rejects_a_long_text_as_a_number_quickly() -> None:
     assert phone_key(" " * 100_000 + "+525512345678" + "\n" * 100_000) == "+525512345678"
     for text in ("-" * 1_000_000, "1 " * 500_000, "tel:" * 250_000, "\u0660" * 1_000_000):

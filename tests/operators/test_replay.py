@@ -214,7 +214,7 @@ def test_failed_contacts_fail_the_task_which_still_returns_its_status(server: Re
         pytest.param({"source": "/nowhere.jsonl"}, "/nowhere.jsonl", id="no-such-file"),
         pytest.param({"flow": "/nowhere.json"}, "/nowhere.json", id="no-such-flow"),
         pytest.param({"flow": {"flow_format": 1, "id": "x", "steps": []}}, "steps", id="faulty-flow"),
-        pytest.param({"query": "SELECT 1", "source": "nope"}, "there is no connection 'nope'", id="no-such-connection"),
+        pytest.param({"query": "SELECT 1", "source": "nope"}, "no Airflow connection 'nope'", id="no-such-connection"),
     ],
 )
 def test_a_failed_start_fails_immediately_with_the_reason(

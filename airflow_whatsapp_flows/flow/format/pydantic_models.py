@@ -130,7 +130,16 @@ def _pydantic_annotated(hint: Any, *metas: Any) -> Any:
 
 
 def _discriminate(by_type: ByJsonType) -> Any:
-    kinds = {Mapping: "object", list: "array", str: "text", bool: "boolean", int: "number", float: "number"}
+    # A model is asked for when it is written out again.
+    kinds = {
+        Mapping: "object",
+        BaseModel: "object",
+        list: "array",
+        str: "text",
+        bool: "boolean",
+        int: "number",
+        float: "number",
+    }
 
     def find(value: object) -> str:
         kind = next((kind for type_, kind in kinds.items() if isinstance(value, type_)), "")
