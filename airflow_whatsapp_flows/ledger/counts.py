@@ -8,7 +8,7 @@ count never differs from the rows.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -35,6 +35,7 @@ from sqlalchemy import (
 
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger.dialects import dialect_of
+from airflow_whatsapp_flows.ledger.pages import slices
 from airflow_whatsapp_flows.ledger.resolutions import RESOLVED
 from airflow_whatsapp_flows.ledger.rows import NOTHING_SENT, ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts, counts, replays
@@ -121,7 +122,7 @@ def refresh_counts(connection: Connection, replay_no: int, of_chunks: Collection
 
     Counts of chunks that are owned stay deleted.
     """
-    for some in [None] if of_chunks is None else _pages(of_chunks):
+    for some in [None] if of_chunks is None else slices(sorted(of_chunks), _PAGE):
         # An owner that releases its chunk meanwhile waits here, and then counts what this transaction has changed.
         query = select(chunks.c.chunk, _IS_STORED).where(_own(chunks.c, replay_no, some))
         rows = connection.execute(query.order_by(chunks.c.chunk).with_for_update()).all()
@@ -139,7 +140,7 @@ def refresh_counts_of(connection: Connection, places: Iterable[tuple[int, int]])
 
 def _store(connection: Connection, replay_no: int, of_chunks: Collection[int]) -> None:
     """Store the counts of chunks, which the transaction has locked."""
-    for some in _pages(of_chunks):
+    for some in slices(sorted(of_chunks), _PAGE):
         _store_contacts(connection, replay_no, some)
         of_chunk = and_(contacts.c.replay_no == chunks.c.replay_no, contacts.c.chunk == chunks.c.chunk)
         requests = _requests().where(of_chunk).correlate(chunks).scalar_subquery()
@@ -172,11 +173,6 @@ def _is_live(own: ColumnElement[bool]) -> ColumnElement[bool]:
     return tuple_(contacts.c.replay_no, contacts.c.chunk).in_(
         select(chunks.c.replay_no, chunks.c.chunk).where(own, ~_IS_STORED)
     )
-
-
-def _pages(numbers: Collection[int]) -> list[Sequence[int]]:
-    ordered = sorted(numbers)
-    return [ordered[start : start + _PAGE] for start in range(0, len(ordered), _PAGE)]
 
 
 def _count(connection: Connection) -> Select[Any]:

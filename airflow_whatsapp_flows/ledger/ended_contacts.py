@@ -20,10 +20,9 @@ from airflow_whatsapp_flows.ledger.schema import contacts, replays
 
 SMALL = 5000
 """Contacts of a replay whose contacts are read one by one."""
-
-
+WITHOUT_ERROR = (ContactState.COMPLETED, ContactState.SKIPPED)
+"""States of contacts that ended without an error."""
 _REPLAYS = 500
-_GOOD = (ContactState.COMPLETED.value, ContactState.SKIPPED.value)
 
 
 class EndedContacts(NamedTuple):
@@ -93,7 +92,7 @@ def count_ended_of_flows(
         if not flow_of:
             return {}
         rows = select_counts(connection, list(flow_of)).c
-        is_good = rows.state.in_(_GOOD)
+        is_good = rows.state.in_([state.value for state in WITHOUT_ERROR])
         # Few rows, however many errors a chunk has; a sum for each time would take longer.
         of_chunk = select(rows.replay_no, is_good, total(rows.contacts), func.max(rows.last_ended_at))
         of_chunk = of_chunk.where(rows.last_ended_at >= times[0]).group_by(rows.replay_no, rows.chunk, is_good)

@@ -26,6 +26,11 @@ A page of a single row may have more. In memory, text takes a multiple of its le
 T = TypeVar("T")
 
 
+def slices(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Split values into parts of at most ``size`` values, for statements that take so many."""
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
 def batches(items: Iterable[T], most: int, size: Callable[[T], int]) -> Iterator[list[T]]:
     """Split items into batches of at most ``most`` items; the item that reaches :data:`PAGE_BYTES` ends its batch.
 

@@ -14,7 +14,7 @@ from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.identifiers import forget_purged
 from airflow_whatsapp_flows.ledger.person_history import Person, contact_queries_of, queries_of, select_responses_of
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers, replays
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers, replays, stands_for_its_person
 
 PURGED = "purged"
 """The reason of a contact whose own reason was erased, because it may have contained an answer."""
@@ -141,7 +141,7 @@ def purge(ledger: Ledger, data: DataSelection, by: str) -> tuple[StoredData, boo
 
 _HAS_DATA = or_(attempts.c.phone.is_not(None), attempts.c.result.is_not(None))
 # A contact that a walk has rejected may have attempts, which have the same id.
-_NEVER_WALKED = and_(contacts.c.state == ContactState.REJECTED.value, contacts.c.ended_at.is_(None))
+_NEVER_WALKED = ~stands_for_its_person()
 _ERASED: dict[str, Any] = {
     "response": null(),
     "phone": null(),

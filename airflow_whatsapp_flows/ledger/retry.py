@@ -21,6 +21,7 @@ from airflow_whatsapp_flows.ledger.counts import refresh_counts
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.dialects import dialect_of
 from airflow_whatsapp_flows.ledger.known_rows import is_known, restore_content
+from airflow_whatsapp_flows.ledger.pages import slices
 from airflow_whatsapp_flows.ledger.renames import step_identities
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
@@ -123,12 +124,10 @@ def walk_again(ledger: Ledger, replay: Replay, choice: RetrySelection, flow: Flo
         left = {contact.id for contact in stuck}
         suspects = [number for number in suspects if number not in left]
         values = {**AGAIN, "retry_no": null() if choice.retry_no is None else abs(choice.retry_no)}
-        again = connection.execute(
-            update(contacts).where(walkable, ~may_be_unconfirmed(replay)).values(values)
-        ).rowcount
-        for start in range(0, len(suspects), _PAGE):
-            these = contacts.c.id.in_(suspects[start : start + _PAGE])
-            again += connection.execute(update(contacts).where(walkable, these).values(values)).rowcount
+        changing = update(contacts).where(walkable).values(values)
+        again = connection.execute(changing.where(~may_be_unconfirmed(replay))).rowcount
+        for some in slices(suspects, _PAGE):
+            again += connection.execute(changing.where(contacts.c.id.in_(some))).rowcount
         if choice.retry_no is not None and choice.retry_no < 0:
             _release_others(connection, replay, choice, sorted(left))
         refresh_counts(connection, replay.no, of_chunks)
@@ -141,9 +140,8 @@ def walk_again(ledger: Ledger, replay: Replay, choice: RetrySelection, flow: Flo
 def _release_others(connection: Connection, replay: Replay, choice: RetrySelection, left: Sequence[int]) -> None:
     """Keep the contacts of a retry that were left out, and forget those that no longer match."""
     number = choice.retry_no or 0
-    for start in range(0, len(left), _PAGE):
-        these = contacts.c.id.in_(left[start : start + _PAGE])
-        connection.execute(update(contacts).where(these).values(retry_no=-number))
+    for some in slices(left, _PAGE):
+        connection.execute(update(contacts).where(contacts.c.id.in_(some)).values(retry_no=-number))
     others = [contacts.c.replay_no == replay.no, contacts.c.retry_no == number]
     if choice.chunks is not None:
         others.append(contacts.c.chunk.in_(list(choice.chunks)))

@@ -21,6 +21,7 @@ from airflow_whatsapp_flows.flow.walk.unchanged import SentWalk, SettledRequest
 from airflow_whatsapp_flows.ledger.applied import may_have_been_applied
 from airflow_whatsapp_flows.ledger.attempts import OVERTAKEN
 from airflow_whatsapp_flows.ledger.epochs import run_id_of
+from airflow_whatsapp_flows.ledger.pages import slices
 from airflow_whatsapp_flows.ledger.schema import (
     attempts,
     contacts,
@@ -117,12 +118,12 @@ def _find_responses(execute: Execute, flow_id: str, marks: Iterable[str]) -> Ite
     of_runs: Select[Any] = (
         select(attempts.c.phone, attempts.c.response_id).where(attempts.c.flow_id == flow_id).distinct()
     )
-    for some in _pages(phones):
+    for some in slices(phones, _PAGE):
         for by_phone in (of_replays.where(contacts.c.phone.in_(some)), of_runs.where(attempts.c.phone.in_(some))):
             for phone, response_id in execute(by_phone):
                 if response_id is not None:
                     yield f"{PHONE}:{phone}", response_id
-    for some in _pages(values):
+    for some in slices(values, _PAGE):
         columns = (identifiers.c.kind, identifiers.c.value, identifiers.c.response_id)
         query = select(*columns).where(identifiers.c.value.in_(some), identifiers.c.flow_id == flow_id)
         for kind, value, response_id in execute(query):
@@ -132,7 +133,7 @@ def _find_responses(execute: Execute, flow_id: str, marks: Iterable[str]) -> Ite
 def _find_latest(execute: Execute, flow_id: str, response_ids: Sequence[str]) -> dict[str, int]:
     """Find the number of the last attempt for each response that the server may have carried out."""
     found: dict[str, int] = {}
-    for some in _pages(response_ids):
+    for some in slices(response_ids, _PAGE):
         query = (
             select(func.max(attempts.c.id), attempts.c.response_id)
             .where(attempts.c.response_id.in_(some), attempts.c.flow_id == flow_id)
@@ -154,7 +155,7 @@ def _read_walks(execute: Execute, flow_id: str, last: Sequence[int]) -> Iterator
         .where(final.c.epoch == attempts.c.epoch, attempts.c.flow_id == flow_id)
         .order_by(attempts.c.id)
     )
-    for some in _pages(last):
+    for some in slices(last, _PAGE):
         found: dict[int, list[_Row]] = defaultdict(list)
         for number, *row in execute(query.where(final.c.id.in_(some))):
             found[number].append(_Row(*row))
@@ -198,8 +199,3 @@ def _read_request(step: str, row: _Row) -> SettledRequest | None:
         return None
     succeeded = row.fate == Fate.SUCCEEDED.value
     return SettledRequest(step, row.visit, row.key, row.digest, row.method, succeeded, row.result, row.status_code)
-
-
-def _pages(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(values), _PAGE):
-        yield values[start : start + _PAGE]

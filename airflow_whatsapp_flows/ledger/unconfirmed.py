@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.model import Action, End, Flow
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.applied import counts_for, is_suspect_answer, is_unknown
 from airflow_whatsapp_flows.ledger.attempts import overrule_attempt
-from airflow_whatsapp_flows.ledger.pages import batches, size_of, size_of_attempts
+from airflow_whatsapp_flows.ledger.pages import batches, size_of, size_of_attempts, slices
 from airflow_whatsapp_flows.ledger.records import attempt_of
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, origin_with_decision
@@ -94,7 +94,7 @@ def accept_duplicates(connection: Connection, replay: Replay, stuck: Iterable[St
     over_since = time.time() - LONGEST_EXCHANGE
     columns = ("id", "fate", "status_code", "error_kind", "origin", "replay_no", "begun_at", "ended_at")
     query = select(*(attempts.c[name] for name in columns))
-    for page in _pages(list(stuck)):
+    for page in slices(list(stuck), _PAGE):
         numbers = [number for contact in page for number in contact.attempts]
         rows = {row.id: row for row in connection.execute(query.where(attempts.c.id.in_(numbers)))}
         for contact in page:
@@ -163,7 +163,3 @@ def _ended_elsewhere(contact: Any, visits: Mapping[_Visit, list[Row[Any]]], flow
 
 def _describe_reply(row: Row[Any]) -> str:
     return "no reply" if row.status_code is None else f"answered {row.status_code}"
-
-
-def _pages(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (rows[start : start + _PAGE] for start in range(0, len(rows), _PAGE))

@@ -106,7 +106,7 @@ def release_canary(task_id: str, replay_id: str) -> None:
         release_held(ledger, get_replay(ledger, replay_id).no, "canary")
 
 
-def held_text(ledger: Ledger, replay: Replay, pending: int) -> tuple[int, str | None]:
+def find_held(ledger: Ledger, replay: Replay, pending: int) -> tuple[int, str | None]:
     """Return how many contacts are held, and what is wrong about it: they wait for a decision about the canary.
 
     Args:

@@ -23,7 +23,7 @@ from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.failures import TaskFailureError, task_errors
 from airflow_whatsapp_flows.operators.links import link_replay
 from airflow_whatsapp_flows.operators.plan_text import plan_text, plan_value
-from airflow_whatsapp_flows.operators.replay_canary_run import held_text
+from airflow_whatsapp_flows.operators.replay_canary_run import find_held
 from airflow_whatsapp_flows.operators.replay_results import results_target
 from airflow_whatsapp_flows.operators.replay_retry import PlannedSelection, plan_retry, read_retry, retry_of_run
 from airflow_whatsapp_flows.operators.replay_run import create_or_resume, handled_limit, note_rows
@@ -144,7 +144,7 @@ def report_replay(task: ReplayReportOperator, context: Context) -> dict[str, Any
         if retry is not None:
             own = tally_retry(ledger, replay.no, retry.number)
             unsent = count_unsent(ledger, replay.no, retry.number)
-        held, undecided = held_text(ledger, replay, counted.states[ContactState.PENDING])
+        held, undecided = find_held(ledger, replay, counted.states[ContactState.PENDING])
     status = replay_status(replay, counted)
     if retry is not None:
         task.log.info("this run retried %s", ended_text(own))

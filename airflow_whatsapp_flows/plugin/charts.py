@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from airflow_whatsapp_flows.ledger.ended_contacts import EndedContacts
-from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.ended_contacts import WITHOUT_ERROR, EndedContacts
 
 _MOST_BARS = 60
 _WIDTHS = (
@@ -15,7 +14,6 @@ _WIDTHS = (
 )  # fmt: skip
 """Seconds that a bar may stand for."""
 _UNITS = (("days", 86_400), ("h", 3600), ("min", 60))
-_GOOD = (ContactState.COMPLETED, ContactState.SKIPPED)
 DAY = 86_400.0
 
 
@@ -95,7 +93,7 @@ def chart_over_time(ended: Iterable[EndedContacts]) -> Chart | None:
     number = min(int((end - start) / seconds), _MOST_BARS - 1) + 1
     good, bad = [0.0] * number, [0.0] * number
     for one in known:
-        _spread(one, good if one.state in _GOOD else bad, start, seconds)
+        _spread(one, good if one.state in WITHOUT_ERROR else bad, start, seconds)
     return Chart([Bar(*pair) for pair in zip(good, bad, strict=True)], seconds, start, start + number * seconds)
 
 

@@ -30,7 +30,7 @@ from airflow_whatsapp_flows.plugin.actions import check_origin
 from airflow_whatsapp_flows.plugin.addresses import SearchText
 from airflow_whatsapp_flows.plugin.ledger_access import find_running, ledger_url, open_ledger
 from airflow_whatsapp_flows.plugin.rendering import masked_line, page, query_of
-from airflow_whatsapp_flows.replay.erasure import copies_text, erased_text
+from airflow_whatsapp_flows.replay.erasure import copies_text, erased_text, kept_text
 
 router = APIRouter()
 
@@ -91,7 +91,7 @@ def show_erasure(request: Request, q: SearchText = "", kind: Kind | None = None,
         chosen=chosen,
         kinds=KINDS,
         held=held,
-        kept=kept_text(held) if held.pending else "",
+        kept=_kept_text(held) if held.pending else "",
         running=running_text(running) if running else "",
     )
 
@@ -111,7 +111,7 @@ def erase_person(request: Request, asked: ErasureRequest, user: Any = CurrentUse
     message = f"Erased: {erased_text(held)}. Keys, states, and times remain. Note that {copies}."
     _log(user, found.flows, held)
     if held.pending:
-        message = f"{message} {kept_text(held)}"
+        message = f"{message} {_kept_text(held)}"
     root = request.scope["root_path"].rstrip("/")
     link = f"{root}/people{query_of(of=remains)}" if remains else f"{root}/"
     return JSONResponse({"message": message, "changed": True, "link": link, "label": "Show what remains"})
@@ -123,11 +123,8 @@ def running_text(running: Collection[str]) -> str:
     return f"Contacts of this person are pending in a replay that is running: {names}. Let it finish, or stop it."
 
 
-def kept_text(held: StoredData) -> str:
-    """Return which contacts keep their data, and what to do."""
-    names = ", ".join(masked_line(name, 200) for name in held.replays)
-    them = "1 contact keeps its data" if held.pending == 1 else f"{held.pending:,} contacts keep their data"
-    return f"{them}, because the response is pending in {names}: let it be sent there, then erase again."
+def _kept_text(held: StoredData) -> str:
+    return kept_text(held, lambda name: masked_line(name, 200), "let it be sent there, then erase again.")
 
 
 def _find_people(ledger: Ledger, user: Any, text: str, kind: Kind | None) -> list[FoundPerson]:

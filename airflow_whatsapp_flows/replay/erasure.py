@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from airflow_whatsapp_flows.flow.reply.excerpt import escape_unprintable
+from collections.abc import Callable
+
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.purge import StoredData
 from airflow_whatsapp_flows.quantities import plural
@@ -13,13 +14,16 @@ def erased_text(held: StoredData) -> str:
     return f"{plural(held.contacts, 'contact')} and {plural(held.attempts, 'request')}"
 
 
-def kept_text(held: StoredData) -> str:
-    """Return which contacts keep their data, and what to do."""
-    names = ", ".join(map(escape_unprintable, held.replays))
-    return (
-        f"{plural(held.pending, 'contact')} keep their data, because they are pending in {names}: let these replays "
-        "finish (`whatsapp-flows replay retry ID`), and purge again"
-    )
+def kept_text(held: StoredData, show: Callable[[str], str], remedy: str) -> str:
+    """Return which contacts keep their data, and what to do.
+
+    Args:
+        held: what was erased, and what was not.
+        show: makes the name of a replay safe to show.
+        remedy: what to do there.
+    """
+    them = "1 contact keeps its data" if held.pending == 1 else f"{held.pending:,} contacts keep their data"
+    return f"{them}, because the response is pending in {', '.join(map(show, held.replays))}: {remedy}"
 
 
 def copies_text(ledger: Ledger, *, gone: bool) -> str:

@@ -43,10 +43,8 @@ from airflow_whatsapp_flows.sender import RequestSender
 
 ASSUMED_LATENCY = 0.2
 """Assumed seconds of a reply if the ledger has none from the host."""
-
 REJECTIONS = 10
 """Number of rejected rows shown."""
-
 ONLY_ONCE = "only_once: an earlier response of this person is in the source"
 
 _BATCH = 500

@@ -155,7 +155,7 @@ def test_pending_contacts_are_not_erased_but_reported(
     done = cli("ledger", "purge", "--phone", PHONE, "--yes", *ledger)
 
     assert done.status == 3
-    assert "1 contact keep their data, because they are pending in b" in done.err
+    assert "1 contact keeps its data, because the response is pending in b" in done.err
     assert cli("replay", "retry", "b", *ledger).status == 0
     assert cli("ledger", "purge", "--phone", PHONE, "--yes", *ledger).status == 0
 

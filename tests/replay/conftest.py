@@ -24,6 +24,16 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_in_each(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ledger]:
+    """A ledger in each database; a module names it ``ledger``."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres").create_database()
+    with Ledger(url) as opened:
+        yield opened
+
+
 @pytest.fixture
 def private(postgres: PostgresServer) -> Iterator[PostgresServer]:
     """A server for one test; skipped where the shared one is."""

@@ -151,13 +151,9 @@ def watermark(ledger: Ledger) -> str | None:
     return found.watermark.text if found.watermark else None
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ledger]:
-    url = sqlite_url(tmp_path)
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres").create_database()
-    with Ledger(url) as opened:
-        yield opened
+@pytest.fixture
+def ledger(ledger_in_each: Ledger) -> Ledger:
+    return ledger_in_each
 
 
 def run(ledger: Ledger, table: Table, name: str, **keys: Any) -> ReplayCursor:

@@ -7,7 +7,6 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,16 +20,12 @@ from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.snapshot import Snapshot, classify_row, read_row
 from airflow_whatsapp_flows.replay.sources import Row
 from tests.replay.ledger_history import read_contacts, read_reasons, read_states
-from tests.replay.runs import response, sqlite_url
+from tests.replay.runs import response
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ledger]:
-    url = sqlite_url(tmp_path)
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres").create_database()
-    with Ledger(url) as opened:
-        yield opened
+@pytest.fixture
+def ledger(ledger_in_each: Ledger) -> Ledger:
+    return ledger_in_each
 
 
 def _url(ledger: Ledger) -> str:

@@ -9,12 +9,15 @@ from airflow_whatsapp_flows.cli import REFUSED, UNFINISHED
 from airflow_whatsapp_flows.cli.ledger.confirmation import agreed
 from airflow_whatsapp_flows.cli.ledger.find import identifier_of
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger, user_name
+from airflow_whatsapp_flows.cli.tables import plain
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.person_history import get_person
 from airflow_whatsapp_flows.ledger.purge import DataSelection, find_data
 from airflow_whatsapp_flows.ledger.purge import purge as erase
 from airflow_whatsapp_flows.replay.erasure import copies_text, erased_text, kept_text
 from airflow_whatsapp_flows.replay.status import get_replay
+
+_REMEDY = "let it be sent there (`whatsapp-flows replay retry ID`), and purge again"
 
 
 def purge(options: argparse.Namespace) -> int:
@@ -30,7 +33,7 @@ def purge(options: argparse.Namespace) -> int:
             print(f"erased: {erased_text(held)}; keys, states, and times were kept")
             print(copies_text(ledger, gone=gone))
     if held.pending:
-        print(kept_text(held), file=sys.stderr)
+        print(kept_text(held, plain, _REMEDY), file=sys.stderr)
         return UNFINISHED
     return 0
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from airflow_whatsapp_flows.cli import USAGE
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger
-from airflow_whatsapp_flows.flow.loading.block_checks import RESULT_FILES
+from airflow_whatsapp_flows.flow.format.replay import RESULT_FILES
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.results import ContactResult, contact_results, iter_responses

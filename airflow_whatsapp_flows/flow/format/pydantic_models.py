@@ -130,10 +130,9 @@ def _pydantic_annotated(hint: Any, *metas: Any) -> Any:
 
 
 def _discriminate(by_type: ByJsonType) -> Any:
-    # A model is asked for when it is written out again.
     kinds = {
         Mapping: "object",
-        BaseModel: "object",
+        BaseModel: "object",  # when a model is written out again
         list: "array",
         str: "text",
         bool: "boolean",

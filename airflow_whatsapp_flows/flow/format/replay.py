@@ -12,6 +12,8 @@ MAX_RATE = 100_000
 
 OnChanged = Literal["reject", "update"]
 """What to do with a response whose id is known with different content."""
+RESULT_FILES = (".jsonl", ".csv", ".parquet")
+"""Endings of files of results, each of its format."""
 Empty = Literal["fail", "ok"]
 """What a source without rows means."""
 Rate = Annotated[float, Meta(gt=0, le=MAX_RATE)]
@@ -55,7 +57,7 @@ class ApprovalFormat(FormatModel, frozen=True, kw_only=True):
 
     users: Annotated[
         list[Annotated[str, Meta(min_length=1, max_length=255)]],
-        Meta(description="ids of the Airflow users who may answer; default: everybody who may run the DAG"),
+        Meta(description="ids of the Airflow users who may answer; default: everybody who may answer tasks of the DAG"),
     ] = field(default_factory=list)
     emails: Annotated[
         list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,255}\Z")]],

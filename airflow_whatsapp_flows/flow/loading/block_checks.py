@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.durations import parse_duration
+from airflow_whatsapp_flows.flow.format.replay import RESULT_FILES
 from airflow_whatsapp_flows.flow.identity import IDENTIFIER_SCOPES, IdentityRule, read_opt_out
 from airflow_whatsapp_flows.flow.json_source import FlowFault, Path
 from airflow_whatsapp_flows.flow.loading.builder import FlowTexts
@@ -18,8 +19,6 @@ from airflow_whatsapp_flows.flow.run_terms import parse_source, query_faults
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
 from airflow_whatsapp_flows.flow.template.references import Reference
 
-RESULT_FILES = (".jsonl", ".csv", ".parquet")
-"""Endings of files of results, each of its format."""
 _EFFECTS = ("messages", "contact_updates", "tags", "flows")
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from airflow_whatsapp_flows.errors import FlowsError, ReplayError
-from airflow_whatsapp_flows.flow.loading.block_checks import RESULT_FILES
+from airflow_whatsapp_flows.flow.format.replay import RESULT_FILES
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.results import ContactResult
 from airflow_whatsapp_flows.ledger.urls import hide_password

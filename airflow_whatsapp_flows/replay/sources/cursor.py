@@ -19,6 +19,7 @@ from airflow_whatsapp_flows.flow.watermark import (
     mark_of,
     text_shape,
 )
+from airflow_whatsapp_flows.quantities import plural
 
 _DIGITS = re.compile(r"\d+")
 
@@ -96,7 +97,6 @@ class CursorReading:
         self._now = now or dt.datetime.now(dt.timezone.utc)
         self._kind: str | None = None
         self._low: Any = None
-        self._known: Any = None
         self._limit: Any = None
         self._high: Any = None
         self._high_cell: Any = None
@@ -230,11 +230,13 @@ class CursorReading:
         column, found = self.cursor.column, []
         if self.without:
             again = "" if self.is_filtered else f", if its query has OR {column} IS NULL"
-            found.append(f"{_rows(self.without)} without {column!r}, the cursor: every replay reads them again{again}")
+            found.append(
+                f"{plural(self.without, 'row')} without {column!r}, the cursor: every replay reads them again{again}"
+            )
         if self.in_future:
             found.append(
-                f"{_rows(self.in_future)} with {column!r} in the future: the watermark stays before them; times "
-                f"without a zone are in {self.cursor.zone}"
+                f"{plural(self.in_future, 'row')} with {column!r} in the future: the watermark stays before them; "
+                f"times without a zone are in {self.cursor.zone}"
             )
         if self.blocked is not None:
             found.append(f"the watermark of {column!r} did not move: {self.blocked}")
@@ -252,7 +254,3 @@ def _limit(kind: str, now: dt.datetime, zone: dt.tzinfo) -> Any:
 
 def _words(kind: str) -> str:
     return {"time": "time with a time zone", "local_time": "time without a time zone"}.get(kind, kind)
-
-
-def _rows(number: int) -> str:
-    return "1 row" if number == 1 else f"{number:,} rows"
